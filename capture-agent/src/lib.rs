@@ -1,0 +1,1 @@
+//! The agent on the sensor: radio or file, 802.11, spool, topic

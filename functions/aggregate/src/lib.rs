@@ -1,0 +1,1 @@
+//! Folds probe requests into tallies

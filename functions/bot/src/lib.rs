@@ -1,0 +1,1 @@
+//! Answers people (Telegram) and programs (JSON)

@@ -1,0 +1,1 @@
+//! What every function shares: the Kafka batch, configuration, secrets, logs, metrics

@@ -1,0 +1,1 @@
+//! The table: keys, the guarded merge, the questions one can ask it
