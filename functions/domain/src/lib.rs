@@ -4,6 +4,7 @@
 //! * What the topic says: [`record`] turns a [`Probe`] into a record of topic `pcap` and back, in every form it has had.
 //! * What we keep: [`tally`], a commutative monoid over probes.
 
+pub mod link_layer;
 pub mod mac;
 pub mod probe;
 pub mod record;
