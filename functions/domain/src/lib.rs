@@ -5,12 +5,14 @@
 //! * What we keep: [`tally`], a commutative monoid over probes.
 
 pub mod link_layer;
+pub mod event_time;
 pub mod mac;
 pub mod probe;
 pub mod record;
 pub mod ssid;
 pub mod tally;
 
+pub use event_time::{Day, EventTime};
 pub use mac::Mac;
-pub use probe::{EventTime, Probe, SsidElement};
+pub use probe::{Probe, SsidElement};
 pub use ssid::Ssid;

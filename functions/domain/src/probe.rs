@@ -1,9 +1,6 @@
 //! A probe request: one frame in which a device asks who is there (IEEE 802.11-2020, 9.3.3.9).
 
-use crate::{Mac, Ssid};
-
-/// When a frame was heard: milliseconds since 1970-01-01 UTC, by the clock of the capture.
-pub type EventTime = i64;
+use crate::{EventTime, Mac, Ssid};
 
 /// What the SSID element of a probe request says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
