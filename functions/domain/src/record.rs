@@ -17,6 +17,9 @@ use crate::{EventTime, Mac, Probe, Ssid, SsidElement};
 /// Type 0 (management), subtype 4: IEEE 802.11-2020, table 9-1.
 const PROBE_REQUEST: u16 = 4;
 
+/// The longest name of a sensor, as long as a host name may be.
+pub const MAX_SENSOR_BYTES: usize = 255;
+
 /// What a record that was understood says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
@@ -58,7 +61,8 @@ pub fn decode(value: &[u8]) -> Result<Record, RecordError> {
         Some(digits) => (u16::from_str_radix(digits, 16), Form::Tshark4),
         None => (subtype.parse(), Form::Text),
     };
-    let number = number.map_err(|_not_a_number| malformed("wlan_fc_type_subtype", "a number such as 4 or 0x0004"))?;
+    let number =
+        number.map_err(|_not_a_number| malformed("wlan_fc_type_subtype", "a number such as 4 or 0x0004"))?;
     if number != PROBE_REQUEST {
         return Ok(Record::NotAProbeRequest);
     }
@@ -79,7 +83,13 @@ pub fn decode(value: &[u8]) -> Result<Record, RecordError> {
                     .map_err(|_not_hex| malformed("fingerprint", "16 hexadecimal digits"))?,
             ),
         },
-        sensor: frame.sensor.0.map(Cow::into_owned),
+        sensor: match frame.sensor.0 {
+            // it becomes part of an item, and an item has a limit
+            Some(name) if name.len() > MAX_SENSOR_BYTES => {
+                return Err(malformed("sensor", "a name of at most 255 bytes"));
+            }
+            name => name.map(Cow::into_owned),
+        },
     }))
 }
 
@@ -261,7 +271,10 @@ fn ssid_of(frame: &Frame<'_>, form: Form) -> Result<SsidElement, RecordError> {
     }
 }
 
-fn named(ssid: Result<Ssid, crate::ssid::NotAnSsid>, field: &'static str) -> Result<SsidElement, RecordError> {
+fn named(
+    ssid: Result<Ssid, crate::ssid::NotAnSsid>,
+    field: &'static str,
+) -> Result<SsidElement, RecordError> {
     ssid.map(SsidElement::Named).map_err(|_why| malformed(field, "an SSID of 1 to 255 bytes"))
 }
 
@@ -357,13 +370,15 @@ mod tests {
     #[test]
     fn a_value_may_be_a_scalar_a_list_missing_or_null() {
         for signal in [r#""-75""#, r#"["-75"]"#, "-75", "[-75]", r#"["-75.0","-40"]"#, "-75.0"] {
-            let record =
-                format!(r#"{{"timestamp":1584802202655,"wlan_fc_type_subtype":4,"wlan_radio_signal_dbm":{signal}}}"#);
+            let record = format!(
+                r#"{{"timestamp":1584802202655,"wlan_fc_type_subtype":4,"wlan_radio_signal_dbm":{signal}}}"#
+            );
             assert_eq!(probe(&record).signal_dbm, Some(-75), "{record}");
         }
         for signal in ["null", "[]", "[null]"] {
-            let record =
-                format!(r#"{{"timestamp":"1","wlan_fc_type_subtype":["4"],"wlan_radio_signal_dbm":{signal}}}"#);
+            let record = format!(
+                r#"{{"timestamp":"1","wlan_fc_type_subtype":["4"],"wlan_radio_signal_dbm":{signal}}}"#
+            );
             assert_eq!(probe(&record).signal_dbm, None, "{record}");
         }
     }
@@ -446,7 +461,7 @@ mod tests {
             signal_dbm in proptest::option::of(proptest::prelude::any::<i8>()),
             channel in proptest::option::of(proptest::prelude::any::<u16>()),
             fingerprint in proptest::option::of(proptest::prelude::any::<u64>()),
-            sensor in ".*",
+            sensor in ".{0,60}",
         ) {
             let source = source.map(Mac::new);
             let ssid = match ssid {

@@ -1,1 +1,24 @@
-//! The table: keys, the guarded merge, the questions one can ask it
+//! The table: its keys, the guarded merge, and the questions one can ask it. The only crate that names aws-sdk-dynamodb.
+//!
+//! Everything lies in one table (`pk`, `sk`). Nothing in it is ever incremented: each item says which records of which
+//! source it has absorbed, so a record that is delivered again is told apart (see [`merge`]).
+
+pub mod device;
+pub mod error;
+pub mod forget;
+pub mod generation;
+pub mod identity;
+mod item;
+pub mod key;
+pub mod merge;
+pub mod progress;
+pub mod quarantine;
+pub mod source;
+pub mod ssid;
+pub mod table;
+pub mod tallies;
+
+pub use error::Error;
+pub use generation::Generation;
+pub use source::Source;
+pub use table::Table;

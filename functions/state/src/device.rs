@@ -1,0 +1,74 @@
+//! The question the seed's bot asks: what has this device been looking for?
+
+use std::collections::BTreeMap;
+
+use domain::tally::{DayTally, DeviceTally, Tally};
+use domain::{EventTime, Mac, Ssid};
+
+use crate::error::Error;
+use crate::forget;
+use crate::item::{Attributes, Item as _};
+use crate::{Table, key, tallies};
+
+/// What was heard of a device, over all sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Device {
+    /// All its frames.
+    pub tally: DeviceTally,
+    /// By named SSID: most frames first, then by the SSIDs' bytes.
+    pub ssids: Vec<(Ssid, Tally)>,
+}
+
+/// Looks a device up in a generation: one Query, and one read of its forget-mark. `None` when nothing was heard of it.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn look_up(table: &Table, generation: u32, mac: Mac, now_ms: i64) -> Result<Option<Device>, Error> {
+    let pk = key::device(generation, mac);
+    // Days sort before SSIDs and totals, and are not asked for here.
+    let (items, mark) = futures::try_join!(table.query(&pk, "SSID#"), forget::mark(table, mac))?;
+    let mut device = Device::default();
+    let mut ssids: BTreeMap<Ssid, Tally> = BTreeMap::new();
+    for item in &items {
+        if !is_shown(item, mark, now_ms)? {
+            continue;
+        }
+        match key::ssid_of(item.text("sk")?) {
+            Some(ssid) => ssids.entry(ssid).or_default().merge(&tallies::read(item)?),
+            None => device.tally.merge(&tallies::read_device(item)?),
+        }
+    }
+    device.ssids = ssids.into_iter().collect();
+    device
+        .ssids
+        .sort_by(|(a, heard_a), (b, heard_b)| heard_b.count.cmp(&heard_a.count).then_with(|| a.cmp(b)));
+    Ok((device.tally.all.count > 0).then_some(device))
+}
+
+/// The days on which a device was heard, by their name (`2020-04-22`, UTC).
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn days(
+    table: &Table,
+    generation: u32,
+    mac: Mac,
+    now_ms: i64,
+) -> Result<BTreeMap<String, DayTally>, Error> {
+    let pk = key::device(generation, mac);
+    let (items, mark) = futures::try_join!(table.query_prefix(&pk, "DAY#"), forget::mark(table, mac))?;
+    let mut days: BTreeMap<String, DayTally> = BTreeMap::new();
+    for item in &items {
+        if is_shown(item, mark, now_ms)? {
+            let day = item.text("sk")?.split('#').nth(1).ok_or_else(|| item.unreadable("sk"))?;
+            days.entry(day.to_owned()).or_default().merge(&tallies::read_day(item)?);
+        }
+    }
+    Ok(days)
+}
+
+/// Whether an item counts: not one that waits for its deletion, nor one that an overlapping fold put back after its device was
+/// forgotten.
+pub(crate) fn is_shown(item: &Attributes, forgotten_before: EventTime, now_ms: i64) -> Result<bool, Error> {
+    Ok(!item.is_expired(now_ms) && item.number::<EventTime>("first")? >= forgotten_before)
+}
