@@ -1,3 +1,4 @@
 //! The agent on the sensor: radio or file, 802.11, spool, topic.
 
+pub mod capture_file;
 pub mod spool;

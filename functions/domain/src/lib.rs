@@ -1,13 +1,19 @@
 //! The vocabulary of Probegram, pure: bytes in, values out. No I/O, no AWS, no async runtime.
 //!
-//! * What the air says: [`link_layer`] finds the 802.11 frame in what a capture holds, [`probe_request`] reads it.
+//! * What the air says: [`link_layer`] finds the 802.11 frame in what a capture holds, `probe_request` reads it.
 //! * What the topic says: [`record`] turns a [`Probe`] into a record of topic `pcap` and back, in every form it has had.
 //! * What we keep: [`tally`], a commutative monoid over probes.
 
-pub mod link_layer;
 pub mod event_time;
+mod avs;
+mod fingerprint;
+pub mod link_layer;
 pub mod mac;
+mod ppi;
+mod prism;
 pub mod probe;
+mod probe_request;
+mod radiotap;
 pub mod record;
 pub mod ssid;
 pub mod tally;

@@ -1,0 +1,134 @@
+//! Probe requests as they stand on the air: IEEE 802.11-2020, 9.3.3.1 (the format of management frames) and 9.3.3.9.
+
+use crate::fingerprint::Fingerprint;
+use crate::link_layer::Radio;
+use crate::{EventTime, Mac, Probe, Ssid, SsidElement};
+
+/// The first byte of the frame control field: protocol version 0, type 0 (management), subtype 4 (9.2.4.1).
+const PROBE_REQUEST: u8 = 0x40;
+
+/// Flags of the frame control field (9.2.4.1.1). In management frames the last says that an HT Control field is there.
+const MORE_FRAGMENTS: u8 = 0x04;
+const PROTECTED: u8 = 0x40;
+const HT_CONTROL: u8 = 0x80;
+
+/// Element identifiers (9.4.2.1).
+const SSID: u8 = 0;
+const DS_PARAMETER_SET: u8 = 3;
+
+const FCS_LENGTH: usize = 4;
+
+/// Whether the frame is a probe request: the frame control field suffices.
+pub(crate) const fn is_probe_request(frame: &[u8]) -> bool {
+    matches!(frame, [PROBE_REQUEST, _, ..])
+}
+
+/// Reads a probe request. What is cut off, encrypted or in another fragment is absent.
+pub(crate) fn read(time: EventTime, radio: &Radio, frame: &[u8], original_length: usize) -> Probe {
+    let header = Header::split(frame);
+    let missing = original_length.saturating_sub(frame.len());
+    let content = header
+        .as_ref()
+        .and_then(|(header, behind)| header.elements(behind))
+        .map(|elements| if radio.has_fcs { without_fcs(elements, missing) } else { elements })
+        .map(Content::read)
+        .unwrap_or_default();
+    let header = header.map(|(header, _)| header);
+    Probe {
+        time,
+        source: header.as_ref().map(|header| header.transmitter),
+        receiver: header.as_ref().map(|header| header.receiver),
+        bssid: header.as_ref().map(|header| header.bssid),
+        ssid: content.ssid,
+        signal_dbm: radio.signal_dbm,
+        channel: radio.channel.or(content.channel),
+        sequence: header.as_ref().map(|header| header.sequence),
+        // of a part of the elements it would be another one
+        fingerprint: content.fingerprint.finish().filter(|_| missing == 0),
+        sensor: None,
+    }
+}
+
+/// The elements without the FCS behind them. It is the end of what was sent, not of what was captured: of a frame that was cut by
+/// more than that nothing is taken away. A frame without room for one has none.
+fn without_fcs(elements: &[u8], missing: usize) -> &[u8] {
+    let captured_fcs = FCS_LENGTH.saturating_sub(missing);
+    elements.len().checked_sub(captured_fcs).and_then(|length| elements.get(..length)).unwrap_or(elements)
+}
+
+/// The header of a management frame, 24 bytes.
+struct Header {
+    flags: u8,
+    receiver: Mac,
+    transmitter: Mac,
+    bssid: Mac,
+    sequence: u16,
+}
+
+impl Header {
+    fn split(frame: &[u8]) -> Option<(Self, &[u8])> {
+        let (&[_, flags, _, _], rest) = frame.split_first_chunk::<4>()?;
+        let (&receiver, rest) = rest.split_first_chunk::<6>()?;
+        let (&transmitter, rest) = rest.split_first_chunk::<6>()?;
+        let (&bssid, rest) = rest.split_first_chunk::<6>()?;
+        let (&sequence_control, rest) = rest.split_first_chunk::<2>()?;
+        let header = Self {
+            flags,
+            receiver: Mac::new(receiver),
+            transmitter: Mac::new(transmitter),
+            bssid: Mac::new(bssid),
+            // the lower four bits number the fragments
+            sequence: u16::from_le_bytes(sequence_control) >> 4,
+        };
+        Some((header, rest))
+    }
+
+    /// The elements, where they can be read: not when they are encrypted, and not when the next fragment goes on with them. A
+    /// fragment without its start is read as if it were whole.
+    fn elements<'a>(&self, behind: &'a [u8]) -> Option<&'a [u8]> {
+        if self.flags & (PROTECTED | MORE_FRAGMENTS) != 0 {
+            return None;
+        }
+        behind.get(if self.flags & HT_CONTROL != 0 { 4 } else { 0 }..)
+    }
+}
+
+/// What the elements say.
+struct Content {
+    ssid: SsidElement,
+    channel: Option<u16>,
+    fingerprint: Fingerprint,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self { ssid: SsidElement::Absent, channel: None, fingerprint: Fingerprint::default() }
+    }
+}
+
+impl Content {
+    /// Reads elements up to the first that runs beyond the frame. Of several SSIDs the first counts, also when it is empty.
+    fn read(elements: &[u8]) -> Self {
+        let mut content = Self::default();
+        let mut has_ssid = false;
+        let mut rest = elements;
+        while let Some((&[identifier, length], behind)) = rest.split_first_chunk::<2>()
+            && let Some((value, behind)) = behind.split_at_checked(length.into())
+        {
+            rest = behind;
+            content.fingerprint.add(identifier, value);
+            match (identifier, value) {
+                (SSID, _) if !has_ssid => {
+                    has_ssid = true;
+                    // no more than an element holds, so what is no SSID is empty
+                    content.ssid = Ssid::new(value).map_or(SsidElement::Wildcard, SsidElement::Named);
+                }
+                (DS_PARAMETER_SET, &[channel]) if channel != 0 && content.channel.is_none() => {
+                    content.channel = Some(channel.into());
+                }
+                _ => {}
+            }
+        }
+        content
+    }
+}
