@@ -1,1 +1,38 @@
-//! Whole-system tests and their harness
+//! Whole-system tests and their harness: real programs, a real Kafka, and waiting that ends.
+//!
+//! Everything here panics when it fails, with a text that says what to do: there is nothing a test could do about it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test's way to fail
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub mod kafka;
+pub mod process;
+
+/// A file or folder of test material that lives beside the workspace, in `../shared`, because it is not ours to
+/// distribute. Without it says on standard error that the test is skipped; the test then returns.
+#[must_use]
+pub fn shared(path: &str) -> Option<PathBuf> {
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(path);
+    if found.exists() {
+        return Some(found);
+    }
+    eprintln!("skipped: ../shared/{path} is not here");
+    None
+}
+
+/// Asks until there is an answer, and gives it.
+///
+/// # Panics
+/// If there is none `within` the time: it bounds a hang and says nothing about speed, so be generous.
+pub fn until<T>(within: Duration, what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {} s in vain for {what}", within.as_secs());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
