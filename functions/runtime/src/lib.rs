@@ -1,1 +1,11 @@
-//! What every function shares: the Kafka batch, configuration, secrets, logs, metrics
+//! What every function shares: the Kafka batch as Lambda delivers it, configuration, secrets, logs, metrics.
+
+pub mod aws;
+pub mod environment;
+pub mod kafka_event;
+pub mod log;
+pub mod metrics;
+pub mod secret;
+
+pub use environment::Environment;
+pub use kafka_event::KafkaEvent;

@@ -46,6 +46,12 @@ impl Table {
         Self { client, name: name.into() }
     }
 
+    /// The table of this name where the configuration says.
+    #[must_use]
+    pub fn connect(config: &aws_config::SdkConfig, name: impl Into<String>) -> Self {
+        Self::new(Client::new(config), name)
+    }
+
     pub(crate) fn failed<E: std::error::Error + Send + Sync + 'static>(
         &self,
         operation: &'static str,

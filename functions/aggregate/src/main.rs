@@ -1,0 +1,30 @@
+//! The Lambda function `aggregate`.
+
+use aggregate::{Context, Error, handle};
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::value::RawValue;
+use state::Table;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    runtime::log::init_in_lambda();
+    let config = runtime::aws::config().await;
+    let context = &Context::try_from_env(|name| Table::connect(&config, name))?;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+        let report = handle(&event.payload, context).await?;
+        runtime::metrics::emit(
+            "aggregate",
+            &[
+                ("RecordsFolded", report.folded),
+                ("RecordsIgnored", report.ignored),
+                ("RecordsQuarantined", report.quarantined),
+                ("ItemsRead", report.effort.reads),
+                ("ItemsWritten", report.effort.writes),
+                ("WritesRefused", report.effort.refusals),
+            ],
+        );
+        Ok::<_, Error>(())
+    }))
+    .await
+    .map_err(anyhow::Error::from_boxed)
+}

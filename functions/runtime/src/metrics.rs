@@ -1,0 +1,52 @@
+//! Metrics in CloudWatch's embedded metric format: one JSON line on standard output an invocation, no request to make.
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+
+use std::io::Write as _;
+
+use serde_json::{Map, Value, json};
+
+/// The namespace of all metrics.
+const NAMESPACE: &str = "Probegram";
+
+/// Writes the counts of one invocation. `function` is the only dimension, so the number of metrics is bounded.
+pub fn emit(function: &str, counts: &[(&str, u64)]) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let line = line(function, counts, u64::try_from(now.as_millis()).unwrap_or(0));
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
+        tracing::warn!(%error, "the metrics of this invocation could not be written");
+    }
+}
+
+fn line(function: &str, counts: &[(&str, u64)], now_ms: u64) -> Value {
+    let metrics: Vec<Value> = counts.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
+    let mut line = Map::new();
+    line.insert(
+        "_aws".to_owned(),
+        json!({
+            "Timestamp": now_ms,
+            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": metrics}],
+        }),
+    );
+    line.insert("Function".to_owned(), json!(function));
+    line.extend(counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))));
+    Value::Object(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_embedded_metric_format() {
+        assert_eq!(
+            line("aggregate", &[("RecordsFolded", 3)], 1_584_802_202_655),
+            json!({
+                "_aws": {"Timestamp": 1_584_802_202_655_u64, "CloudWatchMetrics": [{
+                    "Namespace": "Probegram", "Dimensions": [["Function"]],
+                    "Metrics": [{"Name": "RecordsFolded", "Unit": "Count"}]}]},
+                "Function": "aggregate",
+                "RecordsFolded": 3
+            })
+        );
+    }
+}
