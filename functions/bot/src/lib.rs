@@ -1,1 +1,15 @@
-//! Answers people (Telegram) and programs (JSON)
+//! The function `bot`: answers people in Telegram and programs over JSON, who ask the same questions of the same table.
+
+mod api;
+pub mod context;
+mod conversation;
+mod error;
+pub mod handler;
+mod reply;
+pub mod status;
+mod webhook;
+mod zoned;
+
+pub use context::Context;
+pub use error::Error;
+pub use handler::handle;

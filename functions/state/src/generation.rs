@@ -62,3 +62,9 @@ pub async fn flip(table: &Table, from: u32, to: u32) -> Result<bool, Error> {
     };
     Ok(matches!(table.put(item, &expect).await?, Put::Written))
 }
+
+/// The consumer group that writes a generation: each has its own, and the first the plain name.
+#[must_use]
+pub fn consumer_group(base: &str, generation: u32) -> String {
+    if generation == Generation::FIRST { base.to_owned() } else { format!("{base}-{generation}") }
+}
