@@ -40,3 +40,42 @@ pub(crate) fn open(bytes: &[u8]) -> Option<(Radio, &[u8])> {
 fn word(header: &[u8], position: usize) -> Option<u32> {
     header.get(position..)?.first_chunk().map(|word| u32::from_be_bytes(*word))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(version: u32, length: u32, channel: u32, unit: u32, signal: i32) -> Vec<u8> {
+        let mut words = [0; 20];
+        (words[0], words[1], words[7], words[11], words[12]) =
+            (COOKIE | version, length, channel, unit, signal.cast_unsigned());
+        words.into_iter().flat_map(u32::to_be_bytes).collect()
+    }
+
+    #[test]
+    fn only_dbm_of_a_known_version_is_a_signal() {
+        for (version, unit, expected) in
+            [(1, DBM, Some(-75)), (2, DBM, Some(-75)), (3, DBM, None), (1, 1, None), (1, 3, None)]
+        {
+            let bytes = header(version, 64, 6, unit, -75);
+            assert_eq!(open(&bytes).unwrap().0.signal_dbm, expected, "version {version}, unit {unit}");
+        }
+    }
+
+    #[test]
+    fn the_header_says_how_long_it_is() {
+        assert_eq!(open(&header(2, 80, 6, DBM, 0)).unwrap().1.len(), 0);
+        assert_eq!(open(&header(1, 64, 6, DBM, 0)).unwrap().1.len(), 16);
+        assert_eq!(open(&header(2, 81, 6, DBM, 0)), None);
+        assert_eq!(open(&header(2, u32::MAX, 6, DBM, 0)), None);
+    }
+
+    #[test]
+    fn the_channel_is_a_number_or_a_frequency_in_mhz_or_khz() {
+        for (value, channel) in
+            [(0, None), (11, Some(11)), (2462, Some(11)), (5_180_000, Some(36)), (u32::MAX, None)]
+        {
+            assert_eq!(open(&header(1, 64, value, DBM, 0)).unwrap().0.channel, channel, "{value}");
+        }
+    }
+}

@@ -57,3 +57,82 @@ impl Fingerprint {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(elements: &[(u8, &[u8])]) -> Option<u64> {
+        let mut fingerprint = Fingerprint::default();
+        for (identifier, content) in elements {
+            fingerprint.add(*identifier, content);
+        }
+        fingerprint.finish()
+    }
+
+    const WPS: &[u8] = b"\x00\x50\xf2\x04 and a UUID";
+
+    #[test]
+    fn what_tells_the_owner_does_not_count() {
+        let one = of(&[
+            (0, b"RNM0"),
+            (1, &[2, 4]),
+            (3, &[1]),
+            (84, b"\x00\x04home"),
+            (107, b"\x0fHESSID"),
+            (221, WPS),
+        ]);
+        let other = of(&[
+            (0, b""),
+            (1, &[2, 4]),
+            (3, &[13]),
+            (84, b""),
+            (107, b"\x0f"),
+            (221, b"\x00\x50\xf2\x04 another"),
+        ]);
+        assert_eq!(one, other);
+    }
+
+    #[test]
+    fn what_the_model_decides_counts() {
+        let elements: [(u8, &[u8]); 8] = [
+            (1, &[2, 4]),
+            (45, &[0x2d]),
+            (50, &[12]),
+            (107, &[0x0f]),
+            (127, &[4]),
+            (191, &[0xb2]),
+            (255, &[HE_CAPABILITIES, 1]),
+            (221, WPS),
+        ];
+        let all = of(&elements);
+        for position in 0..elements.len() {
+            let mut changed = elements;
+            let mut content = changed[position].1.to_vec();
+            let last = content.len().min(4) - 1;
+            content[last] ^= 0x80;
+            changed[position].1 = &content;
+            assert_ne!(of(&changed), all, "the contents of {}", elements[position].0);
+            let mut without = elements.to_vec();
+            without.remove(position);
+            assert_ne!(of(&without), all, "that there is {}", elements[position].0);
+        }
+        let mut turned = elements;
+        turned.reverse();
+        assert_ne!(of(&turned), all, "the order");
+        assert_ne!(of(&[(0, b""), (0, b"")]), of(&[(0, b"")]), "how many there are");
+    }
+
+    #[test]
+    fn a_frame_without_elements_has_none() {
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn stored_fingerprints_stay_what_they_are() {
+        assert_eq!(
+            of(&[(0, b"RNM0"), (1, &[2, 4, 11, 22]), (45, &[0x2d; 26]), (221, WPS)]),
+            Some(0x41da_db7c_dec7_4556)
+        );
+    }
+}

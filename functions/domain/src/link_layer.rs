@@ -157,3 +157,272 @@ pub(crate) const fn channel_at(mhz: u32) -> Option<u16> {
     #[expect(clippy::cast_possible_truncation)] // at most 233
     Some(channel as u16)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Mac, Ssid, SsidElement};
+
+    const PHONE: [u8; 6] = [0xa4, 0x83, 0xe7, 0x4e, 0x39, 0x15];
+
+    /// A probe request for "RNM0" on channel 11 with sequence number 1234.
+    fn frame() -> Vec<u8> {
+        let mut frame = vec![0x40, 0, 0, 0];
+        frame.extend([0xff; 6]);
+        frame.extend(PHONE);
+        frame.extend([0xff; 6]);
+        frame.extend((1234_u16 << 4).to_le_bytes());
+        frame.extend(b"\x00\x04RNM0\x01\x04\x02\x04\x0b\x16\x03\x01\x0b");
+        frame
+    }
+
+    fn with_fcs(mut frame: Vec<u8>) -> Vec<u8> {
+        let fcs = crc32fast::hash(&frame);
+        frame.extend(fcs.to_le_bytes());
+        frame
+    }
+
+    /// Flags, channel 6 (2437 MHz) and -75 dBm.
+    fn radiotap(flags: u8, frame: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 15, 0, 0b10_1010, 0, 0, 0, flags, 0, 0x85, 0x09, 0xa0, 0, 0xb5];
+        bytes.extend(frame);
+        bytes
+    }
+
+    fn ppi(dlt: u32, flags: u8, frame: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 32, 0];
+        bytes.extend(dlt.to_le_bytes());
+        bytes.extend([2, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, flags, 0, 0, 0, 0x85, 0x09, 0, 0, 0, 0, 0xb5, 0]);
+        bytes.extend(frame);
+        bytes
+    }
+
+    fn avs(frame: &[u8]) -> Vec<u8> {
+        let mut words = [0_u32; 16];
+        (words[0], words[1], words[7], words[11], words[12]) =
+            (0x8021_1001, 64, 6, 2, (-75_i32).cast_unsigned());
+        let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
+        bytes.extend(frame);
+        bytes
+    }
+
+    fn prism(number: fn(u32) -> [u8; 4], code: u32, frame: &[u8]) -> Vec<u8> {
+        let mut bytes = [number(code), number(144), [b'w'; 4], [0; 4], [0; 4], [0; 4]].concat();
+        let identifier = |item: u32| if code == 0x44 { item << 16 | 0x44 } else { item << 12 | 0x41 };
+        for item in 1..=10 {
+            let value = match item {
+                3 => 6,
+                4 => (-75_i32).cast_unsigned(),
+                _ => 7,
+            };
+            bytes.extend([number(identifier(item)), [0; 4], number(value)].concat());
+        }
+        bytes.extend(frame);
+        bytes
+    }
+
+    fn read(link_type: LinkType, bytes: &[u8]) -> Result<Probe, Rejected> {
+        let captured = Captured { time: 1_584_802_202_655, link_type, bytes, original_length: bytes.len() };
+        decode(&captured, FcsPolicy::Verify)
+    }
+
+    #[test]
+    fn a_probe_request_reads_alike_behind_every_header() {
+        let expected = Probe {
+            time: 1_584_802_202_655,
+            source: Some(Mac::new(PHONE)),
+            receiver: Some(Mac::new([0xff; 6])),
+            bssid: Some(Mac::new([0xff; 6])),
+            ssid: SsidElement::Named(Ssid::new(*b"RNM0").unwrap()),
+            signal_dbm: Some(-75),
+            channel: Some(6),
+            sequence: Some(1234),
+            fingerprint: read(LinkType::Ieee80211, &frame()).unwrap().fingerprint,
+            sensor: None,
+        };
+        for (name, link_type, bytes) in [
+            ("radiotap", LinkType::Radiotap, radiotap(0, &frame())),
+            ("radiotap with FCS", LinkType::Radiotap, radiotap(0x10, &with_fcs(frame()))),
+            ("PPI", LinkType::Ppi, ppi(105, 0, &frame())),
+            ("PPI with FCS", LinkType::Ppi, ppi(105, 1, &with_fcs(frame()))),
+            ("PPI in PPI", LinkType::Ppi, ppi(192, 0, &ppi(105, 0, &frame()))),
+            ("radiotap in PPI", LinkType::Ppi, ppi(127, 1, &radiotap(0, &frame()))),
+            ("AVS", LinkType::Avs, avs(&frame())),
+            ("AVS where Prism is promised", LinkType::Prism, avs(&frame())),
+            ("Prism, wlan-ng, little-endian", LinkType::Prism, prism(u32::to_le_bytes, 0x44, &frame())),
+            ("Prism, wlan-ng, big-endian", LinkType::Prism, prism(u32::to_be_bytes, 0x44, &frame())),
+            ("Prism, madwifi, little-endian", LinkType::Prism, prism(u32::to_le_bytes, 0x41, &frame())),
+            ("Prism, madwifi, big-endian", LinkType::Prism, prism(u32::to_be_bytes, 0x41, &frame())),
+        ] {
+            assert_eq!(read(link_type, &bytes).as_ref(), Ok(&expected), "{name}");
+        }
+        let bare = Probe { signal_dbm: None, channel: Some(11), ..expected };
+        for (name, link_type) in
+            [("bare", LinkType::Ieee80211), ("bare where Prism is promised", LinkType::Prism)]
+        {
+            assert_eq!(read(link_type, &frame()).as_ref(), Ok(&bare), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_fcs_rejects_the_frame_unless_it_is_ignored() {
+        let mut damaged = with_fcs(frame());
+        damaged[27] ^= 1; // a letter of the SSID
+        for (link_type, bytes) in
+            [(LinkType::Radiotap, radiotap(0x10, &damaged)), (LinkType::Ppi, ppi(105, 1, &damaged))]
+        {
+            let captured = Captured { time: 0, link_type, bytes: &bytes, original_length: bytes.len() };
+            assert_eq!(decode(&captured, FcsPolicy::Verify), Err(Rejected::BadFcs));
+            let probe = decode(&captured, FcsPolicy::Ignore).unwrap();
+            assert_eq!(probe.ssid, SsidElement::Named(Ssid::new(*b"ROM0").unwrap()));
+            // only a whole frame can be checked
+            let cut = Captured { bytes: &bytes[..bytes.len() - 1], ..captured };
+            assert_eq!(decode(&cut, FcsPolicy::Verify).unwrap().ssid, probe.ssid);
+        }
+    }
+
+    #[test]
+    fn the_radio_is_believed_about_a_bad_fcs_only_where_there_is_none_to_check() {
+        assert_eq!(read(LinkType::Radiotap, &radiotap(0x40, &frame())), Err(Rejected::BadFcs));
+        assert_eq!(read(LinkType::Ppi, &ppi(105, 4, &frame())), Err(Rejected::BadFcs));
+        assert!(read(LinkType::Radiotap, &radiotap(0x50, &with_fcs(frame()))).is_ok());
+        let bytes = radiotap(0x40, &frame());
+        let captured =
+            Captured { time: 0, link_type: LinkType::Radiotap, bytes: &bytes, original_length: bytes.len() };
+        assert!(decode(&captured, FcsPolicy::Ignore).is_ok());
+    }
+
+    #[test]
+    fn an_fcs_that_was_not_captured_takes_nothing_from_the_frame() {
+        let mut frame = frame();
+        frame.truncate(24 + 6);
+        let whole = radiotap(0x10, &with_fcs(frame));
+        for missing in 0..=4 {
+            let bytes = &whole[..whole.len() - missing];
+            let captured =
+                Captured { time: 0, link_type: LinkType::Radiotap, bytes, original_length: whole.len() };
+            let probe = decode(&captured, FcsPolicy::Verify).unwrap();
+            assert_eq!(
+                probe.ssid,
+                SsidElement::Named(Ssid::new(*b"RNM0").unwrap()),
+                "{missing} bytes missing"
+            );
+        }
+    }
+
+    #[test]
+    fn other_frames_and_damaged_headers_are_told_apart() {
+        for first in (0..=0xff).filter(|first| *first != 0x40) {
+            let mut frame = frame();
+            frame[0] = first;
+            assert_eq!(read(LinkType::Ieee80211, &frame), Err(Rejected::NotAProbeRequest), "{first:#04x}");
+            assert_eq!(
+                read(LinkType::Radiotap, &radiotap(0, &frame)),
+                Err(Rejected::NotAProbeRequest),
+                "{first:#04x}"
+            );
+        }
+        for (link_type, bytes, shortest) in [
+            (LinkType::Radiotap, radiotap(0, &frame()), 15),
+            (LinkType::Ppi, ppi(105, 0, &frame()), 32),
+            (LinkType::Avs, avs(&frame()), 64),
+            (LinkType::Prism, prism(u32::to_le_bytes, 0x44, &frame()), 144),
+        ] {
+            for length in 4..shortest {
+                assert_eq!(
+                    read(link_type, &bytes[..length]),
+                    Err(Rejected::BadHeader),
+                    "{link_type:?} {length}"
+                );
+            }
+            assert_eq!(
+                read(link_type, &bytes[..shortest + 1]),
+                Err(Rejected::NotAProbeRequest),
+                "{link_type:?}"
+            );
+            assert!(read(link_type, &bytes[..shortest + 2]).is_ok(), "{link_type:?}");
+        }
+        assert_eq!(read(LinkType::Ppi, &ppi(1, 0, &frame())), Err(Rejected::NotAProbeRequest));
+    }
+
+    #[test]
+    fn ppi_in_ppi_without_end_ends() {
+        let nested = [0, 0, 8, 0, 192, 0, 0, 0].repeat(32_768);
+        assert_eq!(read(LinkType::Ppi, &nested), Err(Rejected::BadHeader));
+    }
+
+    #[test]
+    fn an_original_length_below_the_captured_one_loses_nothing() {
+        let bytes = radiotap(0x10, &with_fcs(frame()));
+        let captured = Captured { time: 0, link_type: LinkType::Radiotap, bytes: &bytes, original_length: 0 };
+        assert_eq!(decode(&captured, FcsPolicy::Verify).unwrap().source, Some(Mac::new(PHONE)));
+    }
+
+    #[test]
+    fn channels_follow_from_frequencies() {
+        for (mhz, channel) in [
+            (2412, Some(1)),
+            (2472, Some(13)),
+            (2484, Some(14)),
+            (2413, None),
+            (4920, Some(184)),
+            (5180, Some(36)),
+            (5885, Some(177)),
+            (5935, Some(2)),
+            (5955, Some(1)),
+            (7115, Some(233)),
+            (0, None),
+            (65_535, None),
+        ] {
+            assert_eq!(channel_at(mhz), channel, "{mhz} MHz");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_that_was_cut_says_less_and_nothing_else(
+            source: [u8; 6],
+            ssid in proptest::collection::vec(0_u8.., 0..=255),
+            signal: i8,
+            sequence in 0_u16..4096,
+            length in 0_usize..330,
+        ) {
+            let mut frame = vec![0x40, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+            frame.extend(source);
+            frame.extend([0xff; 6]);
+            frame.extend((sequence << 4 | 3).to_le_bytes());
+            frame.extend([0, u8::try_from(ssid.len()).unwrap()]);
+            frame.extend(&ssid);
+            let mut bytes = radiotap(0x10, &with_fcs(frame));
+            bytes[14] = signal.to_le_bytes()[0];
+            let cut = &bytes[..length.min(bytes.len())];
+            let captured = Captured { time: -1, link_type: LinkType::Radiotap, bytes: cut, original_length: bytes.len() };
+            let Ok(probe) = decode(&captured, FcsPolicy::Verify) else {
+                prop_assert!(cut.len() < 15 + 2);
+                return Ok(());
+            };
+            let has_header = cut.len() >= 15 + 24;
+            let has_ssid = cut.len() >= 15 + 26 + ssid.len();
+            prop_assert_eq!(probe.source, has_header.then_some(Mac::new(source)));
+            prop_assert_eq!(probe.sequence, has_header.then_some(sequence));
+            prop_assert_eq!(probe.signal_dbm, Some(signal));
+            prop_assert_eq!(probe.fingerprint.is_some(), cut.len() == bytes.len());
+            prop_assert_eq!(probe.ssid, match Ssid::new(ssid) {
+                _ if !has_ssid => SsidElement::Absent,
+                Ok(ssid) => SsidElement::Named(ssid),
+                Err(_) => SsidElement::Wildcard,
+            });
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_rejected(bytes in proptest::collection::vec(0_u8.., 0..300), original_length: usize) {
+            for dlt in [105, 119, 127, 163, 192] {
+                let captured =
+                    Captured { time: 0, link_type: LinkType::from_dlt(dlt).unwrap(), bytes: &bytes, original_length };
+                let _probe_or_reason = decode(&captured, FcsPolicy::Ignore);
+            }
+        }
+    }
+}

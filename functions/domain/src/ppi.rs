@@ -67,3 +67,68 @@ fn read_common(content: &[u8], radio: &mut Radio) {
         radio.signal_dbm = Some(i8::from_le_bytes([signal]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn common(flags: u8, signal: u8) -> Vec<u8> {
+        vec![2, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, flags, 0, 0, 0, 0x3c, 0x14, 0, 0, 0, 0, signal, 0]
+    }
+
+    fn packet(flags: u8, length: usize, fields: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, flags];
+        bytes.extend(u16::try_from(length).unwrap().to_le_bytes());
+        bytes.extend(105_u32.to_le_bytes());
+        bytes.extend(fields);
+        bytes
+    }
+
+    #[test]
+    fn drivers_that_do_not_know_the_signal_write_0_or_minus_128() {
+        for (signals, expected) in [
+            (&[0xb5][..], Some(-75)),
+            (&[0], None),
+            (&[0x80], None),
+            (&[0xb5, 0xb6], Some(-74)),
+            (&[0xb5, 0], Some(-75)),
+        ] {
+            let fields: Vec<u8> = signals.iter().flat_map(|signal| common(1, *signal)).collect();
+            let bytes = packet(0, 8 + fields.len(), &fields);
+            let packet = open(&bytes).unwrap();
+            assert_eq!(packet.radio.signal_dbm, expected, "{signals:?}");
+            assert_eq!((packet.radio.channel, packet.radio.has_fcs), (Some(36), true));
+        }
+    }
+
+    #[test]
+    fn the_last_field_says_where_the_frame_begins() {
+        let mut fields = common(0, 0xb5);
+        fields.extend([0x40, 0]);
+        // the header's length ends within the field, or before it begins
+        for (length, rest) in [(9, 2), (32, 2), (8, 26), (0, 26)] {
+            assert_eq!(open(&packet(0, length, &fields)).unwrap().bytes.len(), rest, "{length}");
+        }
+        // beyond what was captured
+        assert!(open(&packet(0, 40, &fields)).is_none());
+    }
+
+    #[test]
+    fn fields_may_be_aligned_to_4_bytes() {
+        let mut fields = vec![9, 0, 1, 0, 0xff, 0, 0, 0];
+        fields.extend(common(0, 0xb5));
+        fields.push(0x40);
+        let bytes = packet(ALIGNED, 40, &fields);
+        let packet = open(&bytes).unwrap();
+        assert_eq!((packet.radio.signal_dbm, packet.bytes), (Some(-75), &[0x40][..]));
+    }
+
+    #[test]
+    fn a_part_of_an_aggregate_is_told() {
+        let mut fields = vec![3, 0, 12, 0];
+        fields.extend([0; 12]);
+        assert!(!open(&packet(0, 24, &fields)).unwrap().is_aggregate);
+        fields[4] = IS_AGGREGATE;
+        assert!(open(&packet(0, 24, &fields)).unwrap().is_aggregate);
+    }
+}

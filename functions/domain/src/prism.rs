@@ -43,3 +43,34 @@ pub(crate) fn open(bytes: &[u8]) -> Option<(Radio, &[u8])> {
     }
     Some((radio, frame))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(status: u8, signal: i32) -> Vec<u8> {
+        let mut header = vec![0; LENGTH];
+        header[..4].copy_from_slice(&WLAN_NG.to_le_bytes());
+        header[4] = 0xff; // a length that is a lie
+        header[60..64].copy_from_slice(&RSSI[0].to_le_bytes());
+        header[64] = status;
+        header[68..72].copy_from_slice(&signal.to_le_bytes());
+        header
+    }
+
+    #[test]
+    fn the_rssi_counts_where_the_driver_knows_it() {
+        assert_eq!(open(&header(0, -75)).unwrap().0.signal_dbm, Some(-75));
+        assert_eq!(open(&header(0, 181)).unwrap().0.signal_dbm, Some(-75));
+        assert_eq!(open(&header(1, -75)).unwrap().0.signal_dbm, None);
+    }
+
+    #[test]
+    fn the_header_is_144_bytes_whatever_it_says() {
+        let mut bytes = header(0, -75);
+        bytes.push(0x40);
+        assert_eq!(open(&bytes).unwrap().1, [0x40]);
+        assert_eq!(open(&bytes[..143]), None);
+        assert_eq!(open(&bytes[..3]), None);
+    }
+}

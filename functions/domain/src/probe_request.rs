@@ -132,3 +132,98 @@ impl Content {
         content
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probe(flags: u8, fragment: u8, body: &[u8]) -> Probe {
+        let mut frame = vec![PROBE_REQUEST, flags, 0, 0];
+        frame.extend([1; 6]);
+        frame.extend([2; 6]);
+        frame.extend([3; 6]);
+        frame.extend([0xf0 | fragment, 0xff]);
+        frame.extend(body);
+        read(0, &Radio::default(), &frame, frame.len())
+    }
+
+    fn named(ssid: &[u8]) -> SsidElement {
+        SsidElement::Named(Ssid::new(ssid).unwrap())
+    }
+
+    #[test]
+    fn only_length_0_is_the_wildcard() {
+        assert_eq!(probe(0, 0, b"\x00\x00").ssid, SsidElement::Wildcard);
+        assert_eq!(probe(0, 0, b"\x00\x04\0\0\0\0").ssid, named(b"\0\0\0\0"));
+        assert_eq!(probe(0, 0, b"").ssid, SsidElement::Absent);
+        assert_eq!(probe(0, 0, b"\x01\x01\x02").ssid, SsidElement::Absent);
+    }
+
+    #[test]
+    fn an_ssid_is_kept_whole_up_to_255_bytes() {
+        let mut body = vec![SSID, 255];
+        body.extend([b'a'; 255]);
+        assert_eq!(probe(0, 0, &body).ssid, named(&[b'a'; 255]));
+    }
+
+    #[test]
+    fn of_several_ssids_the_first_counts_also_when_it_is_empty() {
+        assert_eq!(probe(0, 0, b"\x00\x01a\x00\x01b").ssid, named(b"a"));
+        assert_eq!(probe(0, 0, b"\x00\x00\x00\x01b").ssid, SsidElement::Wildcard);
+    }
+
+    #[test]
+    fn an_element_beyond_the_frame_ends_the_reading() {
+        assert_eq!(probe(0, 0, b"\x00\x05RNM0").ssid, SsidElement::Absent);
+        assert_eq!(probe(0, 0, b"\x00\x04RNM0\x03\x02\x0b").channel, None);
+        assert_eq!(probe(0, 0, b"\x00\x04RNM0\x03\x02\x0b").ssid, named(b"RNM0"));
+        assert_eq!(probe(0, 0, b"\xdd\xff\x00\x00\x04RNM0").ssid, SsidElement::Absent);
+        // of a vendor's element, known to stop other parsers
+        assert_eq!(probe(0, 0, b"\x00\x04RNM0\xdd\x08\x00\x50\xf2\x04\x10\x57\x00\x00").ssid, named(b"RNM0"));
+    }
+
+    #[test]
+    fn an_ht_control_field_is_skipped() {
+        assert_eq!(probe(HT_CONTROL, 0, b"\x00\x00\x00\x00\x00\x04RNM0").ssid, named(b"RNM0"));
+        assert_eq!(probe(HT_CONTROL, 0, b"\x00\x00").ssid, SsidElement::Absent);
+    }
+
+    #[test]
+    fn what_is_encrypted_or_goes_on_in_another_fragment_has_no_ssid() {
+        let body = b"\x00\x04RNM0";
+        assert_eq!(probe(PROTECTED, 0, body).ssid, SsidElement::Absent);
+        assert_eq!(probe(PROTECTED, 0, body).fingerprint, None);
+        assert_eq!(probe(MORE_FRAGMENTS, 0, body).ssid, SsidElement::Absent);
+        assert_eq!(probe(0, 3, body).ssid, named(b"RNM0"));
+        assert_eq!(probe(0, 3, body).sequence, Some(4095));
+    }
+
+    #[test]
+    fn the_transmitter_is_address_2_whatever_the_direction() {
+        for flags in 0..=0xff {
+            let probe = probe(flags, 0, b"");
+            assert_eq!(
+                (probe.receiver, probe.source, probe.bssid),
+                (Some(Mac::new([1; 6])), Some(Mac::new([2; 6])), Some(Mac::new([3; 6])))
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_shorter_than_its_header_is_a_probe_request_of_nobody() {
+        let probe = read(0, &Radio::default(), &[PROBE_REQUEST, 0, 0, 0, 1, 1, 1, 1, 1, 1], 10);
+        assert_eq!(
+            (probe.source, probe.receiver, probe.sequence, probe.ssid),
+            (None, None, None, SsidElement::Absent)
+        );
+    }
+
+    #[test]
+    fn the_channel_is_what_the_radio_says_before_what_the_frame_says() {
+        assert_eq!(probe(0, 0, b"\x03\x01\x0b").channel, Some(11));
+        assert_eq!(probe(0, 0, b"\x03\x01\x00\x03\x02\x01\x01").channel, None);
+        let frame = [&[PROBE_REQUEST][..], &[0; 23], b"\x03\x01\x0b"].concat();
+        let radio = Radio { channel: Some(6), ..Radio::default() };
+        assert_eq!(read(0, &radio, &frame, frame.len()).channel, Some(6));
+    }
+}

@@ -164,3 +164,116 @@ impl<'a> Fields<'a> {
         Some(field)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNAL: u32 = 1 << ANTENNA_SIGNAL;
+
+    fn header(words: &[u32], fields: &[u8]) -> Vec<u8> {
+        let mut header = vec![0, 0, 0, 0];
+        header.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        header.extend(fields);
+        let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+        header[2..4].copy_from_slice(&length);
+        header
+    }
+
+    fn signal(words: &[u32], fields: &[u8]) -> Option<i8> {
+        read(&header(words, fields)).unwrap().signal_dbm
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_refused() {
+        for bytes in [&[][..], &[0, 0, 8], &[0, 0, 7, 0, 0, 0, 0, 0, 0x40, 0], &[0, 0, 9, 0, 0, 0, 0, 0]] {
+            assert_eq!(split(bytes), None, "{bytes:?}");
+        }
+        assert_eq!(
+            split(&[0, 0, 8, 0, 0, 0, 0, 0, 0x40]),
+            Some((&[0, 0, 8, 0, 0, 0, 0, 0][..], &[0x40][..]))
+        );
+    }
+
+    #[test]
+    fn fields_are_aligned_from_the_start_of_the_header() {
+        // two words, so that the fields begin at 12 and the TSFT at 16
+        let words = [1 | SIGNAL | 1 << CHANNEL | ANOTHER_WORD, 0];
+        let mut fields = vec![0; 12];
+        fields.extend([0x3c, 0x14, 0, 0, 0xd8]);
+        let radio = read(&header(&words, &fields)).unwrap();
+        assert_eq!((radio.signal_dbm, radio.channel), (Some(-40), Some(36)));
+    }
+
+    #[test]
+    fn every_signal_is_one_also_0_and_positive_ones() {
+        for (byte, dbm) in [(0, 0), (20, 20), (0x80, -128), (0xff, -1)] {
+            assert_eq!(signal(&[SIGNAL], &[byte]), Some(dbm));
+        }
+    }
+
+    #[test]
+    fn of_several_antennas_the_last_counts() {
+        let again = RADIOTAP_NAMESPACE | ANOTHER_WORD;
+        assert_eq!(signal(&[SIGNAL | again, SIGNAL | again, SIGNAL], &[0xb0, 0xb1, 0xb2]), Some(-78));
+    }
+
+    #[test]
+    fn without_a_new_namespace_the_bits_go_on_at_32() {
+        assert_eq!(signal(&[SIGNAL | ANOTHER_WORD, SIGNAL], &[0xb0, 0xb1]), Some(-80));
+        // words without fields are passed over
+        let words = [ANOTHER_WORD, RADIOTAP_NAMESPACE | ANOTHER_WORD, SIGNAL];
+        assert_eq!(signal(&words, &[0xb1]), Some(-79));
+    }
+
+    #[test]
+    fn a_vendor_s_fields_are_skipped_by_their_length() {
+        let words =
+            [SIGNAL | VENDOR_NAMESPACE | ANOTHER_WORD, SIGNAL | RADIOTAP_NAMESPACE | ANOTHER_WORD, SIGNAL];
+        // the signal, one byte of alignment, OUI, sub-namespace, 3 bytes to skip, these, the signal
+        let fields = [0xb0, 0, 0x00, 0x50, 0xf2, 1, 3, 0, 0xc0, 0xc1, 0xc2, 0xb2];
+        assert_eq!(signal(&words, &fields), Some(-78));
+        // a length beyond the header: what was read before is kept
+        let mut lie = fields;
+        lie[7] = 0xff;
+        assert_eq!(signal(&words, &lie), Some(-80));
+        // a vendor's second word is still the vendor's
+        let words = [SIGNAL | VENDOR_NAMESPACE | ANOTHER_WORD, ANOTHER_WORD | SIGNAL, SIGNAL];
+        assert_eq!(signal(&words, &fields), Some(-80));
+    }
+
+    #[test]
+    fn both_namespaces_in_one_word_and_words_beyond_the_header_leave_no_field() {
+        assert_eq!(
+            signal(&[SIGNAL | RADIOTAP_NAMESPACE | VENDOR_NAMESPACE | ANOTHER_WORD, 0], &[0xb0]),
+            None
+        );
+        assert_eq!(signal(&[SIGNAL | ANOTHER_WORD; 3], &[0xb0]), None);
+    }
+
+    #[test]
+    fn an_unknown_field_or_a_cut_one_ends_the_reading() {
+        assert_eq!(signal(&[SIGNAL | 1 << 28], &[0xb0]), Some(-80));
+        assert_eq!(signal(&[SIGNAL | 1 << CHANNEL], &[0x85, 0x09, 0xa0, 0]), None);
+        assert_eq!(read(&header(&[SIGNAL | 1 << CHANNEL], &[0x85, 0x09, 0xa0, 0])).unwrap().channel, Some(6));
+        assert_eq!(signal(&[1 << 28 | RADIOTAP_NAMESPACE | ANOTHER_WORD, SIGNAL], &[0xb0]), None);
+    }
+
+    #[test]
+    fn another_version_is_skipped_without_fields() {
+        let mut header = header(&[SIGNAL], &[0xb0]);
+        header[0] = 1;
+        assert_eq!(read(&header), Some(Radio::default()));
+    }
+
+    #[test]
+    fn a_0_length_psdu_holds_no_frame() {
+        assert_eq!(read(&header(&[1 << ZERO_LENGTH_PSDU], &[0])), None);
+    }
+
+    #[test]
+    fn the_extended_channel_field_gives_a_channel_too() {
+        let fields = [0, 0, 0, 0, 0x3c, 0x14, 36, 20];
+        assert_eq!(read(&header(&[1 << X_CHANNEL], &fields)).unwrap().channel, Some(36));
+    }
+}
