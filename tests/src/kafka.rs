@@ -178,8 +178,8 @@ impl Kafka {
     pub fn produce(&self, topic: &str, lines: &[u8]) {
         let mut kcat = Command::new("kcat")
             .args(["-P", "-b", &self.bootstrap_servers(), "-t", topic])
-            // a partition for each record; else librdkafka keeps to one for 10 ms, and a short feed lies in one or two
-            .args(["-X", "topic.partitioner=random", "-X", "sticky.partitioning.linger.ms=0"])
+            // else librdkafka keeps to one partition for 10 ms, and a short feed lies in one or two
+            .args(["-X", "topic.partitioner=random"])
             .stdin(Stdio::piped())
             .spawn()
             .expect("kcat");
