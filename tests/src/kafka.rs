@@ -178,8 +178,9 @@ impl Kafka {
     pub fn produce(&self, topic: &str, lines: &[u8]) {
         let mut kcat = Command::new("kcat")
             .args(["-P", "-b", &self.bootstrap_servers(), "-t", topic])
-            // else librdkafka keeps to one partition for 10 ms, and a short feed lies in one or two
-            .args(["-X", "topic.partitioner=random"])
+            // a partition for each record, said and not left to kcat's version: librdkafka by default keeps to one for
+            // 10 ms, so that a short feed could lie in one or two
+            .args(["-X", "topic.partitioner=random", "-X", "sticky.partitioning.linger.ms=0"])
             .stdin(Stdio::piped())
             .spawn()
             .expect("kcat");
