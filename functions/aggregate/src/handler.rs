@@ -83,7 +83,8 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
         let progress = tracker.begin(&places).await?;
         let source = Source { topic: topic.to_string(), life: progress.life, partition: *partition };
 
-        let sorted = batch::sort_out(records);
+        let ours = records.partition_point(|record| record.offset < progress.from);
+        let sorted = batch::sort_out(records.get(ours..).unwrap_or_default());
         let now_ms = (context.now_ms)();
         report.effort +=
             tallies::absorb(&context.table, context.generation, &source, &sorted.heard, context.retention, now_ms)

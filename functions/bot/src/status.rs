@@ -32,11 +32,25 @@ pub struct Offsets {
     pub end: i64,
 }
 
+impl Reader {
+    fn is_caught_up(&self) -> bool {
+        self.partitions_known && self.partitions.values().all(|at| at.next >= at.end)
+    }
+}
+
 impl Positions {
     /// Changes what is known of a group's reader of a topic.
     pub fn update(&self, group: &str, topic: &str, change: impl FnOnce(&mut Reader)) {
         let mut readers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         change(readers.entry((group.to_owned(), topic.to_owned())).or_default());
+    }
+
+    /// Whether a group has read everything that there is in all its topics.
+    #[must_use]
+    pub fn is_caught_up(&self, group: &str) -> bool {
+        let readers = self.snapshot();
+        let mut of_group = readers.iter().filter(|((name, _topic), _reader)| name == group).peekable();
+        of_group.peek().is_some() && of_group.all(|(_, reader)| reader.is_caught_up())
     }
 
     fn snapshot(&self) -> BTreeMap<(Group, String), Reader> {
@@ -101,11 +115,7 @@ pub(crate) async fn status(
         }
         groups.insert(name.to_owned(), partitions);
     }
-    let caught_up = (!readers.is_empty()).then(|| {
-        readers.values().all(|reader| {
-            reader.partitions_known && reader.partitions.values().all(|at| at.next >= at.end)
-        })
-    });
+    let caught_up = (!readers.is_empty()).then(|| readers.values().all(Reader::is_caught_up));
     let partitions = groups.remove(group).unwrap_or_default();
     Ok(Status { caught_up, generation, partitions, groups })
 }

@@ -71,12 +71,14 @@ pub(crate) async fn apply(table: &Table, changes: &[impl Change]) -> Result<Effo
     let marks = forget::marks(table, &devices).await?;
     let keys: Vec<Key> = changes.iter().map(|change| change.key().clone()).collect();
     let loaded = table.batch_get(&keys, false).await?;
-    let (marks, loaded) = (&marks, &loaded);
-    let mut effort: Effort = futures::stream::iter(changes)
-        .map(|change| async move {
+    let work: Vec<_> = changes
+        .iter()
+        .map(|change| {
             let mark = change.device().and_then(|device| marks.get(&device).copied());
-            apply_one(table, change, loaded.get(change.key()), mark.unwrap_or(EventTime::MIN)).await
+            apply_one(table, change, loaded.get(change.key()), mark.unwrap_or(EventTime::MIN))
         })
+        .collect();
+    let mut effort: Effort = futures::stream::iter(work)
         .buffer_unordered(CONCURRENCY)
         .try_fold(Effort::default(), |mut sum, one| async move {
             sum += one;

@@ -17,6 +17,8 @@ pub struct Progress {
     pub through: i64,
     /// The greatest Kafka timestamp at or below `through`, in milliseconds since 1970; -1 before the first.
     pub timestamp: i64,
+    /// The first offset that is ours: what lies before it was counted from another log. 0 but after a change of logs.
+    pub from: i64,
     /// Counts the writes of the item: its guard.
     version: i64,
 }
@@ -42,7 +44,7 @@ pub struct Position {
 }
 
 impl Progress {
-    const BEFORE_THE_FIRST: Self = Self { life: 1, through: -1, timestamp: -1, version: 0 };
+    const BEFORE_THE_FIRST: Self = Self { life: 1, through: -1, timestamp: -1, from: 0, version: 0 };
 }
 
 /// The progress of one group in one partition.
@@ -110,6 +112,7 @@ impl<'a> Tracker<'a> {
                 life: begun.life,
                 through: last,
                 timestamp: current.timestamp.max(newest),
+                from: current.from,
                 version: current.version.saturating_add(1),
             };
             match self.write(current, next).await? {
@@ -129,11 +132,28 @@ impl<'a> Tracker<'a> {
         Ok(())
     }
 
+    /// Begins at an offset instead of at the beginning: all before it was counted from another log. `now_ms` is the present,
+    /// later than the Kafka timestamp of everything before the offset.
+    ///
+    /// # Errors
+    /// When the table does not answer, or the group has begun already.
+    pub async fn begin_at(&self, offset: i64, now_ms: i64) -> Result<(), Error> {
+        let first = Progress { through: offset - 1, timestamp: now_ms, from: offset, version: 1, ..Progress::BEFORE_THE_FIRST };
+        match self.write(Progress::BEFORE_THE_FIRST, first).await? {
+            Put::Written => Ok(()),
+            Put::Refused(_) => {
+                let Key { pk, sk } = self.key.clone();
+                Err(Error::Contended { pk, sk, attempts: 1 })
+            }
+        }
+    }
+
     async fn write(&self, old: Progress, new: Progress) -> Result<Put, Error> {
         let mut item = item::with_key(&self.key);
         item.put("life", item::number(new.life));
         item.put("through", item::number(new.through));
         item.put("timestamp", item::number(new.timestamp));
+        item.put("from", item::number(new.from));
         item.put("version", item::number(new.version));
         let expect = if old.version == 0 { Expect::Nothing } else { Expect::Number("version", old.version) };
         self.table.put(item, &expect).await
@@ -166,6 +186,7 @@ fn read(item: &Attributes) -> Result<Progress, Error> {
         life: item.number("life")?,
         through: item.number("through")?,
         timestamp: item.number("timestamp")?,
+        from: item.number("from")?,
         version: item.number("version")?,
     })
 }

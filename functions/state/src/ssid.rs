@@ -58,12 +58,10 @@ pub async fn look_up(
         if places.is_empty() {
             break None;
         }
-        let rows: Vec<Option<Tally>> = futures::stream::iter(
-            places.iter().map(|(_, _, mac)| of_device(table, generation, *mac, ssid, now_ms)),
-        )
-        .buffered(CONCURRENCY)
-        .try_collect()
-        .await?;
+        let questions: Vec<_> =
+            places.iter().map(|(_, _, mac)| of_device(table, generation, *mac, ssid, now_ms)).collect();
+        let rows: Vec<Option<Tally>> =
+            futures::stream::iter(questions).buffered(CONCURRENCY).try_collect().await?;
         for ((day, range, mac), row) in places.iter().zip(rows) {
             let day_before = below.as_deref().and_then(|below| below.split('#').next());
             if devices.len() >= MAX_PAGE {

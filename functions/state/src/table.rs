@@ -80,7 +80,8 @@ impl Table {
         keys: &[Key],
         consistent: bool,
     ) -> Result<HashMap<Key, Attributes>, Error> {
-        let requests = keys.chunks(KEYS_PER_REQUEST).map(|keys| self.batch_get_some(keys, consistent));
+        let requests: Vec<_> =
+            keys.chunks(KEYS_PER_REQUEST).map(|keys| self.batch_get_some(keys, consistent)).collect();
         let parts: Vec<Vec<Attributes>> =
             futures::stream::iter(requests).buffered(CONCURRENCY).try_collect().await?;
         parts

@@ -1,1 +1,25 @@
-//! The whole system on one machine, and the operator's tools
+//! The whole system on one machine: the handlers that Lambda runs, fed with the very JSON that AWS feeds them.
+//!
+//! ```text
+//! spool of the agent ─┐                                         ┌─ terminal chat
+//!                     ├─ event source mapping ─ aggregate ─ table ─ bot ─┼─ Telegram by long polling
+//! Kafka ──────────────┘                                         └─ JSON over HTTP
+//! ```
+
+pub mod cli;
+pub mod demo;
+pub mod directory;
+pub mod embedded;
+pub mod event_source;
+pub mod filter;
+pub mod host;
+pub mod household;
+pub mod http_api;
+pub mod kafka_source;
+pub mod long_polling;
+pub mod changeover;
+pub mod remote_table;
+pub mod shutdown;
+pub mod spool_source;
+pub mod template;
+pub mod terminal;

@@ -1,0 +1,123 @@
+//! Going over from one log to the other: from the agent's spool to Kafka, or back.
+//!
+//! What the table has counted from the spool is in Kafka too once the agent has drained the spool into it. Reading Kafka from its
+//! beginning would count it twice, so a person has to say how to go on.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, bail};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use state::generation::{self, consumer_group};
+use state::progress::{self, Tracker};
+use state::Table;
+
+/// How to go on with another log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StartAt {
+    /// Count what comes from now on; keep what was counted from the other log.
+    End,
+    /// Count all of the new log into a new generation, and let it serve when it is complete.
+    Rebuild,
+}
+
+/// What to write, and what then serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The generation that is written.
+    pub generation: u32,
+    /// The generation that serves until the written one is complete, if that is another.
+    pub replaces: Option<u32>,
+}
+
+/// Which log is read.
+#[derive(Debug, Clone, Copy)]
+pub enum Log<'a> {
+    /// The agent's spool.
+    Spool,
+    /// A Kafka cluster.
+    Kafka(&'a ClientConfig),
+}
+
+impl Log<'_> {
+    /// Whether a source's topic is of this log.
+    fn has(self, topic: &str) -> bool {
+        topic.contains('@') == matches!(self, Self::Spool)
+    }
+}
+
+/// Decides which generation is written from this log.
+///
+/// # Errors
+/// When the table was fed from the other log and nobody says how to go on, or the table or Kafka does not answer.
+pub async fn plan(
+    table: &Table,
+    base_group: &str,
+    topic: &str,
+    log: Log<'_>,
+    start_at: Option<StartAt>,
+    now_ms: i64,
+) -> anyhow::Result<Plan> {
+    let serving = generation::serving(table).await?;
+    let go_on = Plan { generation: serving, replaces: None };
+    let positions = progress::of_group(table, &consumer_group(base_group, serving)).await?;
+    if positions.is_empty() || positions.iter().any(|at| log.has(&at.topic)) {
+        return Ok(go_on);
+    }
+    let rebuild = Plan { generation: serving + 1, replaces: Some(serving) };
+    if !progress::of_group(table, &consumer_group(base_group, rebuild.generation)).await?.is_empty() {
+        tracing::info!(generation = rebuild.generation, "going on with the rebuild that was begun");
+        return Ok(rebuild);
+    }
+    match (start_at.map_or_else(ask, Ok)?, log) {
+        (StartAt::Rebuild, _) => Ok(rebuild),
+        (StartAt::End, Log::Kafka(config)) => {
+            for (partition, end) in ends(config, topic)? {
+                Tracker::new(table, &consumer_group(base_group, serving), topic, partition).begin_at(end, now_ms).await?;
+            }
+            Ok(go_on)
+        }
+        (StartAt::End, Log::Spool) => bail!("from Kafka back to a spool only --start-at rebuild is possible"),
+    }
+}
+
+/// Asks the person at the terminal.
+fn ask() -> anyhow::Result<StartAt> {
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        bail!(
+            "this table was fed from another log, and both may hold the same records. Say how to go on: \
+             --start-at end (count what comes from now on) or --start-at rebuild (count the whole log anew)"
+        );
+    }
+    let mut stderr = std::io::stderr();
+    loop {
+        write!(
+            stderr,
+            "This table was fed from another log, and both may hold the same records.\n\
+             Count what comes from now on (end), or count the whole log anew (rebuild)? "
+        )?;
+        let mut answer = String::new();
+        if std::io::stdin().read_line(&mut answer)? == 0 {
+            bail!("no answer: nothing was changed");
+        }
+        match answer.trim() {
+            "end" => return Ok(StartAt::End),
+            "rebuild" => return Ok(StartAt::Rebuild),
+            _ => writeln!(stderr, "Please answer end or rebuild.")?,
+        }
+    }
+}
+
+/// Where each partition of the topic ends now.
+fn ends(config: &ClientConfig, topic: &str) -> anyhow::Result<Vec<(i32, i64)>> {
+    const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+    let consumer: BaseConsumer = config.create().context("the Kafka configuration is not valid")?;
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).context("Kafka does not answer")?;
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    partitions
+        .map(|partition| {
+            let (_first, end) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT)?;
+            Ok((partition.id(), end))
+        })
+        .collect()
+}

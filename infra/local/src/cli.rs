@@ -1,0 +1,123 @@
+//! The command line of `probegram`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bot::context::ZoneName;
+use clap::{Args, Parser, Subcommand};
+
+use crate::changeover::StartAt;
+
+/// Hears which Wi-Fi networks devices look for, and tells it in a chat.
+#[derive(Debug, Parser)]
+#[command(name = "probegram", version, about, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows all of it with a made-up household: capture, spool, statistics, chat
+    #[command(after_help = "Examples:\n  probegram demo\n  probegram demo --time-zone Europe/London </dev/null")]
+    Demo(Demo),
+    /// Runs the whole system on this machine, without an AWS account
+    #[command(after_help = LOCAL_EXAMPLES)]
+    Local(Box<Local>),
+}
+
+const LOCAL_EXAMPLES: &str = "Examples:
+  # statistics of what capture-agent has put into its spool; a chat in this terminal
+  probegram local
+
+  # the same for good, as a Telegram bot
+  probegram local --telegram-token-file ~/.probegram-token --allow-chat 12345
+
+  # from a Kafka cluster that needs a password
+  probegram local --bootstrap-servers pkc-1.example.com:9092 --kafka-config ~/kafka.properties
+
+  # ask it
+  curl http://127.0.0.1:8080/v1/devices/a4:83:e7:4e:39:15
+  curl http://127.0.0.1:8080/v1/status";
+
+/// Options of `probegram demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Time zone in which times are told [default: this machine's]
+    #[arg(long, value_name = "NAME")]
+    pub time_zone: Option<ZoneName>,
+}
+
+/// Options of `probegram local`.
+#[derive(Debug, Args)]
+pub struct Local {
+    /// Directory of the table and of the agent's spool [default: the user's data directory, ~/.local/share/probegram]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Keep the table in memory: it is gone at the end
+    #[arg(long, conflicts_with = "data")]
+    pub in_memory: bool,
+
+    /// Directory of the agent's spool [default: the data directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "bootstrap_servers")]
+    pub spool: Option<PathBuf>,
+
+    /// Read Kafka at these brokers instead of the spool
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub bootstrap_servers: Option<String>,
+
+    /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
+    #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
+    pub kafka_config: Option<PathBuf>,
+
+    /// How to go on when the table was fed from another log
+    #[arg(long, value_enum)]
+    pub start_at: Option<StartAt>,
+
+    /// Use a DynamoDB at this endpoint instead of the embedded one; region and credentials come from the environment
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "in_memory"])]
+    pub dynamodb_endpoint: Option<String>,
+
+    /// The table's name at that endpoint; it is made if it is not there
+    #[arg(long, value_name = "NAME", default_value = crate::embedded::TABLE)]
+    pub table: String,
+
+    /// Address of the JSON interface: on this machine alone. Port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub http: SocketAddr,
+
+    /// Time zone in which times are told [default: this machine's]
+    #[arg(long, value_name = "NAME")]
+    pub time_zone: Option<ZoneName>,
+
+    /// A Telegram chat that may ask, by its id; may be given more than once
+    #[arg(long = "allow-chat", value_name = "ID", allow_negative_numbers = true)]
+    pub allow_chats: Vec<i64>,
+
+    /// File with the bot's token. With it the bot is in Telegram, without it in this terminal
+    #[arg(long, value_name = "FILE")]
+    pub telegram_token_file: Option<PathBuf>,
+
+    /// Name or ARN of the secret in AWS Secrets Manager with the bot's token
+    #[arg(long, value_name = "NAME", conflicts_with = "telegram_token_file")]
+    pub telegram_token_secret: Option<String>,
+
+    /// Bot API server to use
+    #[arg(long, value_name = "URL", default_value = telegram::client::API_URL)]
+    pub telegram_api_url: String,
+
+    /// How long a batch waits to become full, in seconds [default: as in template.yaml]
+    #[arg(long, value_name = "SECONDS")]
+    pub batching_window: Option<u64>,
+
+    /// Keep a device's days for so many days
+    #[arg(long, value_name = "DAYS", default_value_t = aggregate::Context::DAY_RETENTION_DAYS)]
+    pub day_retention: u32,
+
+    /// Keep a device's totals for so many days after it was last heard [default: until it is forgotten]
+    #[arg(long, value_name = "DAYS")]
+    pub totals_retention: Option<u32>,
+}

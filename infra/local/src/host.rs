@@ -1,0 +1,285 @@
+//! `probegram local`: hosts the functions, the table, and the ways in and out.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bot::context::SecretHash;
+use bot::status::Positions;
+use http::HeaderValue;
+use jiff::tz::TimeZone;
+use rdkafka::config::ClientConfig;
+use runtime::secret::{Place, Secret};
+use secrecy::ExposeSecret as _;
+use state::generation::consumer_group;
+use state::tallies::Retention;
+use state::{Generation, Table, generation, identity};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::changeover::{self, Log, Plan};
+use crate::cli::Local;
+use crate::directory::DataDirectory;
+use crate::embedded::Embedded;
+use crate::event_source::EventSource;
+use crate::long_polling::{self, Webhook};
+use crate::shutdown::{self, Shutdown};
+use crate::template::{EventSourceMapping, Template};
+use crate::{http_api, kafka_source, remote_table, spool_source, terminal};
+
+/// How often expired items are deleted, and a rebuild is looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long the end may take.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// A table with the functions around it.
+#[derive(Debug)]
+pub struct Host {
+    /// The function `bot`.
+    pub bot: Arc<bot::Context>,
+    /// The webhook of the bot, called from this process.
+    pub webhook: Webhook,
+    /// Where the readers stand.
+    pub positions: Positions,
+    table: Table,
+    mapping: EventSourceMapping,
+    base_group: String,
+    retention: Retention,
+}
+
+impl Host {
+    /// The functions around a table.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn new(
+        table: Table,
+        mapping: EventSourceMapping,
+        retention: Retention,
+        time_zone: TimeZone,
+        allow_chats: &[i64],
+    ) -> anyhow::Result<Self> {
+        // A new table has a new id, so its groups begin at the beginning of the topics.
+        let id = identity::of(&table).await?;
+        let base_group = format!("{}-{id}", mapping.consumer_group);
+        let secret: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
+        let positions = Positions::default();
+        let bot = Arc::new(bot::Context {
+            table: table.clone(),
+            generation: Generation::of(table.clone()),
+            aggregate_group: base_group.clone(),
+            allowed_chats: allow_chats.iter().copied().chain([terminal::CHAT]).collect(),
+            secrets: vec![SecretHash::of(secret.as_bytes())],
+            time_zone,
+            open_to_this_machine: true,
+            positions: positions.clone(),
+            now_ms: aggregate::handler::now_ms,
+        });
+        let webhook = Webhook::new(Arc::clone(&bot), HeaderValue::try_from(secret)?);
+        Ok(Self { bot, webhook, positions, table, mapping, base_group, retention })
+    }
+
+    /// What feeds `aggregate` for a generation.
+    #[must_use]
+    pub fn event_source(&self, generation: u32) -> EventSource {
+        let group = consumer_group(&self.base_group, generation);
+        let function = aggregate::Context {
+            table: self.table.clone(),
+            group: group.clone(),
+            generation,
+            retention: self.retention,
+            now_ms: aggregate::handler::now_ms,
+        };
+        EventSource { mapping: self.mapping.clone(), group, function, positions: self.positions.clone() }
+    }
+
+    /// Whether the group that writes a generation has read everything that there is.
+    #[must_use]
+    pub fn is_caught_up(&self, generation: u32) -> bool {
+        self.positions.is_caught_up(&consumer_group(&self.base_group, generation))
+    }
+}
+
+/// Runs until SIGINT or SIGTERM; with a terminal and no Telegram, until the chat is left.
+///
+/// # Errors
+/// What keeps it from running, with what to do.
+pub async fn run(options: Local) -> anyhow::Result<()> {
+    let template = Template::read()?;
+    let mut mapping = template.mapping("AggregateMapping")?;
+    mapping.window_s = options.batching_window.unwrap_or(mapping.window_s);
+    let data = match &options.data {
+        Some(data) => data.clone(),
+        None => capture_agent::spool::default_directory()?,
+    };
+    let (table, embedded, _lock) = open_table(&options, &data, &template).await?;
+    let time_zone = options.time_zone.clone().map_or_else(TimeZone::system, |zone| zone.0);
+    let retention = Retention::in_days(options.day_retention, options.totals_retention);
+    let host = Arc::new(Host::new(table, mapping, retention, time_zone, &options.allow_chats).await?);
+
+    let kafka = options.bootstrap_servers.as_deref().map(|servers| kafka_config(servers, options.kafka_config.as_deref())).transpose()?;
+    let log = kafka.as_ref().map_or(Log::Spool, Log::Kafka);
+    let now_ms = aggregate::handler::now_ms();
+    let plan =
+        changeover::plan(&host.table, &host.base_group, &host.mapping.topic, log, options.start_at, now_ms).await?;
+    let telegram = telegram(&options).await?;
+    let listener = http_api::bind(options.http).await?;
+    let address = listener.local_addr()?;
+
+    let (trigger, shutdown) = shutdown::channel();
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let (bot, stop) = (Arc::clone(&host.bot), shutdown.clone());
+    tasks.spawn(async move { Ok(http_api::serve(listener, bot, stop).await?) });
+    feed(&host, kafka, options.spool.clone().unwrap_or(data), plan.generation, &shutdown, &mut tasks);
+    tasks.spawn(tend(Arc::clone(&host), embedded, plan, shutdown.clone()));
+
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "ready http://{address}")?;
+    stdout.flush()?;
+
+    let in_terminal = telegram.is_none() && std::io::stdin().is_terminal() && stdout.is_terminal();
+    if let Some(client) = telegram {
+        if options.allow_chats.is_empty() {
+            tracing::warn!("no chat may ask the bot anything: write to it, it tells the chat's id, then give --allow-chat ID");
+        }
+        let (webhook, stop) = (host.webhook.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            long_polling::run(&client, &webhook, &stop).await;
+            Ok(())
+        });
+    }
+    let ended = tokio::select! {
+        signal = shutdown::signal() => signal.map_err(Into::into),
+        chat = chat(&host), if in_terminal => chat,
+        task = failed(&mut tasks) => task,
+    };
+    trigger.pull();
+    let finished = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, finished).await.is_err() {
+        tracing::warn!("something did not end in time: what it had not finished is done again at the next start");
+    }
+    ended
+}
+
+/// The table, and what it needs to stay.
+async fn open_table(
+    options: &Local,
+    data: &Path,
+    template: &Template,
+) -> anyhow::Result<(Table, Option<Embedded>, Option<DataDirectory>)> {
+    if let Some(endpoint) = &options.dynamodb_endpoint {
+        let table = remote_table::open(endpoint, &options.table, template).await?;
+        return Ok((table, None, None));
+    }
+    if options.in_memory {
+        let embedded = Embedded::open(None, template)?;
+        return Ok((embedded.table(), Some(embedded), None));
+    }
+    let directory = DataDirectory::open(data)?;
+    let embedded = Embedded::open(Some(&directory.table()), template)?;
+    Ok((embedded.table(), Some(embedded), Some(directory)))
+}
+
+/// Feeds `aggregate` from Kafka or from the spool.
+pub fn feed(
+    host: &Host,
+    kafka: Option<ClientConfig>,
+    spool: PathBuf,
+    generation: u32,
+    shutdown: &Shutdown,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) {
+    let source = host.event_source(generation);
+    // Until something is read, nobody knows whether there is more.
+    source.positions.update(&source.group, &source.mapping.topic, |reader| reader.partitions_known = false);
+    let stop = shutdown.clone();
+    match kafka {
+        Some(config) => {
+            let handle = Handle::current();
+            tasks.spawn_blocking(move || kafka_source::run(&source, &config, &handle, &stop));
+        }
+        None => {
+            tasks.spawn(async move { spool_source::run(&source, &spool, &stop).await });
+        }
+    }
+}
+
+/// What is done now and then: expired items deleted, a complete rebuild taken into service.
+async fn tend(host: Arc<Host>, embedded: Option<Embedded>, plan: Plan, shutdown: Shutdown) -> anyhow::Result<()> {
+    let mut replaces = plan.replaces;
+    let mut swept = tokio::time::Instant::now();
+    while !shutdown.is_pulled() {
+        if let Some(old) = replaces
+            && host.is_caught_up(plan.generation)
+        {
+            if generation::flip(&host.table, old, plan.generation).await? {
+                tracing::info!(generation = plan.generation, "the rebuild is complete and serves from now on");
+            }
+            replaces = None;
+        }
+        if let Some(embedded) = &embedded
+            && swept.elapsed() >= SWEEP_EVERY
+        {
+            swept = tokio::time::Instant::now();
+            match embedded.sweep() {
+                Ok(0) => {}
+                Ok(items) => tracing::info!(items, "expired items were deleted"),
+                Err(error) => tracing::warn!(%error, "expired items could not be deleted"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = shutdown.wait() => {}
+        }
+    }
+    Ok(())
+}
+
+/// Returns when a task has failed.
+///
+/// # Errors
+/// Why it failed.
+pub async fn failed(tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    while let Some(task) = tasks.join_next().await {
+        task.context("a part of probegram panicked")??;
+    }
+    std::future::pending().await
+}
+
+/// A chat in the terminal.
+async fn chat(host: &Host) -> anyhow::Result<()> {
+    let (webhook, handle) = (host.webhook.clone(), Handle::current());
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "\nSend me a MAC address, or /help. Ctrl-D leaves.")?;
+    tokio::task::spawn_blocking(move || {
+        terminal::chat(&webhook, &handle, |text| writeln!(std::io::stdout(), "{text}"))
+    })
+    .await?
+}
+
+/// The bot's token, tried out.
+async fn telegram(options: &Local) -> anyhow::Result<Option<telegram::Client>> {
+    let place = match (&options.telegram_token_file, &options.telegram_token_secret) {
+        (Some(file), _) => Place::File(file.clone()),
+        (None, Some(name)) => Place::SecretsManager(name.clone()),
+        (None, None) => return Ok(None),
+    };
+    let secret = Secret::at(place, None);
+    let token = secret.read().await?;
+    let client = telegram::Client::new(&options.telegram_api_url, token.expose_secret().into())?;
+    Ok(Some(client))
+}
+
+/// librdkafka's settings for these brokers.
+fn kafka_config(servers: &str, file: Option<&Path>) -> anyhow::Result<ClientConfig> {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "probegram");
+    for (name, value) in file.map(capture_agent::producer::read_properties).transpose()?.unwrap_or_default() {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", servers);
+    Ok(config)
+}

@@ -1,0 +1,146 @@
+//! What stands in `template.yaml`: the table and the event source mappings. Compiled in, so that this machine and AWS cannot
+//! differ.
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Map, Value, json};
+
+use crate::filter::Filter;
+
+const TEMPLATE: &str = include_str!("../../../template.yaml");
+
+/// The template's resources.
+#[derive(Debug)]
+pub struct Template {
+    resources: Value,
+}
+
+/// How a function is fed from a topic. <https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html>
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventSourceMapping {
+    /// The one topic that it reads.
+    pub topic: String,
+    /// The consumer group that it reads with.
+    pub consumer_group: String,
+    /// The most records of a batch.
+    pub batch_size: usize,
+    /// How long a batch waits to become full, in seconds.
+    pub window_s: u64,
+    /// Which records reach the function; without filters all do.
+    pub filters: Vec<Filter>,
+}
+
+impl Template {
+    /// Reads the template that was compiled in.
+    ///
+    /// # Errors
+    /// When it is no template: a mistake of ours, that a test finds.
+    pub fn read() -> anyhow::Result<Self> {
+        let template: Value = serde_saphyr::from_str(TEMPLATE).context("template.yaml is not YAML")?;
+        Ok(Self { resources: template.get("Resources").context("template.yaml has no Resources")?.clone() })
+    }
+
+    /// The table as a `CreateTable` request, and the attribute that its TTL looks at.
+    ///
+    /// # Errors
+    /// When the template has no such table.
+    pub fn table(&self, name: &str) -> anyhow::Result<(Value, String)> {
+        let properties = self.properties("StateTable")?;
+        let mut request = Map::from_iter([("TableName".to_owned(), json!(name))]);
+        for property in ["AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode"] {
+            let value = properties.get(property).with_context(|| format!("the table has no {property}"))?;
+            request.insert(property.to_owned(), value.clone());
+        }
+        let ttl = properties.pointer("/TimeToLiveSpecification/AttributeName").and_then(Value::as_str);
+        Ok((Value::Object(request), ttl.context("the table has no TTL")?.to_owned()))
+    }
+
+    /// An event source mapping by the name of its resource.
+    ///
+    /// # Errors
+    /// When the template has no such mapping, or the mapping could lose records.
+    pub fn mapping(&self, resource: &str) -> anyhow::Result<EventSourceMapping> {
+        let properties = self.properties(resource)?;
+        for forbidden in
+            ["DestinationConfig", "MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "BisectBatchOnFunctionError", "FunctionResponseTypes"]
+        {
+            ensure!(properties.get(forbidden).is_none(), "{resource} has {forbidden}: it could skip records");
+        }
+        let number = |name: &str| properties.get(name).and_then(Value::as_u64).with_context(|| format!("{resource} has no {name}"));
+        let topic = properties.pointer("/Topics/0").and_then(Value::as_str).context("no topic")?.to_owned();
+        let patterns = properties.pointer("/FilterCriteria/Filters").and_then(Value::as_array).cloned().unwrap_or_default();
+        let filters = patterns
+            .iter()
+            .map(|filter| filter.get("Pattern").and_then(Value::as_str).context("a filter has no pattern")?.parse())
+            .collect::<anyhow::Result<_>>()?;
+        Ok(EventSourceMapping {
+            topic,
+            consumer_group: consumer_group(properties)?,
+            batch_size: usize::try_from(number("BatchSize")?)?,
+            window_s: number("MaximumBatchingWindowInSeconds")?,
+            filters,
+        })
+    }
+
+    fn properties(&self, resource: &str) -> anyhow::Result<&Value> {
+        self.resources.get(resource).and_then(|resource| resource.get("Properties")).with_context(|| format!("template.yaml has no {resource}"))
+    }
+}
+
+/// The consumer group, which stands once for each kind of cluster: the same in all.
+fn consumer_group(properties: &Value) -> anyhow::Result<String> {
+    let mut groups: Vec<&str> = Vec::new();
+    let mut rest = vec![properties];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::Object(fields) => {
+                groups.extend(fields.get("ConsumerGroupId").and_then(Value::as_str));
+                rest.extend(fields.values());
+            }
+            Value::Array(values) => rest.extend(values),
+            _ => {}
+        }
+    }
+    groups.dedup();
+    match groups.as_slice() {
+        [group] => Ok((*group).to_owned()),
+        [] => bail!("the mapping has no ConsumerGroupId"),
+        _ => bail!("the mapping has more than one ConsumerGroupId"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mapping_of_aggregate_is_read_from_the_template() {
+        let mapping = Template::read().unwrap().mapping("AggregateMapping").unwrap();
+        assert_eq!((mapping.topic.as_str(), mapping.consumer_group.as_str()), ("pcap", "probegram-aggregate"));
+        assert_eq!((mapping.batch_size, mapping.window_s), (10_000, 20));
+        assert!(mapping.filters[0].passes(br#"{"wlan_fc_type_subtype":["0x0004"]}"#));
+        assert!(!mapping.filters[0].passes(br#"{"wlan_fc_type_subtype":["29"]}"#));
+    }
+
+    #[test]
+    fn no_mapping_may_skip_records() {
+        let template = Template::read().unwrap();
+        let mappings = template.resources.as_object().unwrap().iter();
+        let mappings = mappings.filter(|(_, resource)| resource["Type"] == "AWS::Lambda::EventSourceMapping");
+        let names: Vec<&String> = mappings.map(|(name, _)| name).collect();
+        assert!(!names.is_empty());
+        for name in names {
+            template.mapping(name).unwrap();
+        }
+        let lossy = json!({"X": {"Properties": {"Topics": ["pcap"], "MaximumRetryAttempts": 3}}});
+        let why = Template { resources: lossy }.mapping("X").unwrap_err().to_string();
+        assert!(why.contains("MaximumRetryAttempts"), "{why}");
+    }
+
+    #[test]
+    fn the_consumer_group_of_mapping_and_function_is_the_same() {
+        let template = Template::read().unwrap();
+        let function = template.properties("Aggregate").unwrap();
+        let group = template.mapping("AggregateMapping").unwrap().consumer_group;
+        assert_eq!(function.pointer("/Environment/Variables/CONSUMER_GROUP").unwrap(), &json!(group));
+    }
+}
