@@ -222,6 +222,12 @@ impl Spool {
         &self.directory
     }
 
+    /// How much it keeps.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+
     /// How many records went, since it was opened, before anybody acknowledged them.
     #[must_use]
     pub fn dropped(&self) -> u64 {

@@ -1,0 +1,455 @@
+//! The thread that sends the spool on to Kafka, from the acknowledged position on, and moves that position as Kafka
+//! acknowledges.
+//!
+//! Nothing leaves by an error: what Kafka did not acknowledge is sent again, in this session of a producer or the next. What it
+//! did acknowledge is not, unless the process dies before the position is on the disk.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+
+use crate::in_flight::{Fate, InFlight};
+use crate::producer::{Kafka, Remedy, remedy};
+use crate::spool::{PCAP, SpoolError, SpoolReader, SpoolRecord};
+use crate::spool_writer::Intake;
+
+const RECORDS_A_READ: usize = 2_000;
+const BYTES_A_READ: usize = 1 << 20;
+/// So many records are handed over between two looks at what came back.
+const RECORDS_A_POLL: usize = 256;
+
+/// How long what is on its way may take when the agent is to stop.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The thread.
+#[derive(Debug)]
+pub struct Drain {
+    order: Arc<(Mutex<Order>, Condvar)>,
+    thread: JoinHandle<Drained>,
+}
+
+/// What the thread did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Records that Kafka acknowledged.
+    pub delivered: u64,
+    /// Records that Kafka refuses and that were passed over.
+    pub refused: u64,
+    /// Whether all of the spool has been dealt with.
+    pub is_complete: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    GoOn,
+    EndWhenAllIsSent,
+    Stop,
+}
+
+impl Drain {
+    /// Starts the thread. The spool exists: its writer was opened before.
+    ///
+    /// # Errors
+    /// Why no thread can be started.
+    pub fn start(kafka: Kafka, reader: SpoolReader, intake: Intake) -> Result<Self, SpoolError> {
+        let order = Arc::new((Mutex::new(Order::GoOn), Condvar::new()));
+        let acknowledged = reader.acknowledged(PCAP)?;
+        let work = Work {
+            reports: Arc::new(Mutex::new(Reports::after(acknowledged))),
+            kafka,
+            reader,
+            intake,
+            order: Arc::clone(&order),
+            position: acknowledged,
+            arrived: HashSet::new(),
+            pause: FIRST_PAUSE,
+        };
+        let thread = thread::Builder::new()
+            .name("drain".to_owned())
+            .spawn(move || work.run())
+            .map_err(|source| SpoolError::File { path: "a thread for Kafka".into(), source })?;
+        Ok(Self { order, thread })
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Asks it to end when Kafka has all that is in the spool now.
+    pub fn end_when_all_is_sent(&self) {
+        self.give(Order::EndWhenAllIsSent);
+    }
+
+    /// Asks it to end within a few seconds; the rest stays in the spool.
+    pub fn stop(&self) {
+        self.give(Order::Stop);
+    }
+
+    /// Waits for its end.
+    #[must_use]
+    pub fn join(self) -> Drained {
+        match self.thread.join() {
+            Ok(drained) => drained,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    fn give(&self, order: Order) {
+        let (current, changed) = &*self.order;
+        *current.lock().unwrap_or_else(PoisonError::into_inner) = order;
+        changed.notify_one();
+    }
+}
+
+/// Why the session of one producer ended.
+enum End {
+    Complete,
+    Stopped,
+    /// A new producer is to go on.
+    Trouble,
+}
+
+struct Work {
+    kafka: Kafka,
+    reader: SpoolReader,
+    intake: Intake,
+    order: Arc<(Mutex<Order>, Condvar)>,
+    reports: Arc<Mutex<Reports>>,
+    /// The offset up to which records have been handed to the producer.
+    position: i64,
+    /// Beyond the acknowledged position, but arrived all the same in an earlier session.
+    arrived: HashSet<i64>,
+    pause: Duration,
+}
+
+impl Work {
+    fn run(mut self) -> Drained {
+        loop {
+            let before = self.reports().in_flight.acknowledged();
+            let is_complete = match self.session() {
+                Ok(End::Complete) => true,
+                Ok(End::Stopped) => false,
+                Ok(End::Trouble) => {
+                    self.begin_again(before);
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!("the spool cannot be read for Kafka: {error}");
+                    self.begin_again(before);
+                    continue;
+                }
+            };
+            self.publish();
+            let reports = self.reports();
+            return Drained { delivered: reports.delivered, refused: reports.refused, is_complete };
+        }
+    }
+
+    fn session(&mut self) -> Result<End, SpoolError> {
+        let one_by_one = self.reports().one_by_one;
+        let context = Context { kafka: self.kafka.clone(), reports: Arc::clone(&self.reports) };
+        let producer = match self.kafka.producer(one_by_one, context) {
+            Ok(producer) => producer,
+            Err(error) => {
+                tracing::error!("{error}");
+                return Ok(End::Trouble);
+            }
+        };
+        if !self.wait_for_topic(&producer) {
+            return Ok(End::Stopped);
+        }
+        let end = self.send_all(&producer);
+        self.publish();
+        end
+    }
+
+    fn send_all(&mut self, producer: &BaseProducer<Context>) -> Result<End, SpoolError> {
+        loop {
+            let order = self.order();
+            if order == Order::Stop {
+                self.settle(producer, LAST_FLUSH);
+                return Ok(End::Stopped);
+            }
+            if self.reports().trouble {
+                self.settle(producer, LONGEST_PAUSE);
+                return Ok(End::Trouble);
+            }
+            let records = self.reader.read(PCAP, self.position, RECORDS_A_READ, BYTES_A_READ)?;
+            if records.is_empty() {
+                let is_idle = self.reports().in_flight.is_empty();
+                if is_idle && order == Order::EndWhenAllIsSent {
+                    return Ok(End::Complete);
+                }
+                if is_idle {
+                    self.intake.wait_for_records(self.position, Duration::from_millis(100));
+                    producer.poll(Duration::ZERO);
+                } else {
+                    producer.poll(Duration::from_millis(if order == Order::GoOn { 20 } else { 2 }));
+                }
+            }
+            for some in records.chunks(RECORDS_A_POLL) {
+                for record in some {
+                    if !self.send(producer, record) {
+                        break;
+                    }
+                }
+                producer.poll(Duration::ZERO);
+            }
+            self.publish();
+        }
+    }
+
+    /// Hands a record to the producer. False when it was not taken, because it is time to stop or the producer is in trouble.
+    fn send(&mut self, producer: &BaseProducer<Context>, record: &SpoolRecord) -> bool {
+        if self.arrived.remove(&record.offset) {
+            self.reports().in_flight.add(record.offset, Fate::Settled);
+            self.position = record.offset;
+            return true;
+        }
+        let sequence = self.reports().in_flight.add(record.offset, Fate::Waiting);
+        self.position = record.offset;
+        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.kafka.topic, sequence)
+            .payload(record.value.as_slice());
+        if let Some(key) = &record.key {
+            message = message.key(key.as_slice());
+        }
+        loop {
+            match producer.send(message) {
+                Ok(()) => return true,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), rejected))
+                    if self.order() != Order::Stop && !self.reports().trouble =>
+                {
+                    message = rejected;
+                    producer.poll(Duration::from_millis(1));
+                    self.publish();
+                }
+                Err((error, _rejected)) => {
+                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                    if code == RDKafkaErrorCode::QueueFull {
+                        self.reports().in_flight.report(sequence, Fate::Failed);
+                        self.reports().trouble = true;
+                    } else {
+                        producer.context().failed(sequence, code);
+                    }
+                    return !self.reports().trouble;
+                }
+            }
+        }
+    }
+
+    /// Waits until Kafka can be reached and has the topic. False when it is time to stop.
+    fn wait_for_topic(&self, producer: &BaseProducer<Context>) -> bool {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let found = producer.client().fetch_metadata(Some(&self.kafka.topic), Duration::from_secs(1));
+            let trouble = match &found {
+                Ok(metadata) => {
+                    let topic = metadata.topics().first();
+                    let error = topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
+                    match (topic, error) {
+                        (_, Some(code)) => Some((code, String::new())),
+                        (Some(topic), None) if !topic.partitions().is_empty() => None,
+                        _ => Some((RDKafkaErrorCode::UnknownTopicOrPartition, String::new())),
+                    }
+                }
+                Err(error) => {
+                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                    Some((code, error.to_string()))
+                }
+            };
+            // what stands behind a failure comes as an event of its own, and says more
+            producer.poll(Duration::ZERO);
+            let Some((code, reason)) = trouble else {
+                self.reports().said = None;
+                tracing::info!("connected to Kafka at {}", self.kafka.bootstrap_servers);
+                return true;
+            };
+            producer.context().say(code, &reason);
+            if self.waits_in_vain(pause) {
+                return false;
+            }
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// Waits for what is on its way, so that nothing is sent a second time for not having been waited for.
+    fn settle(&self, producer: &BaseProducer<Context>, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.reports().in_flight.waiting() > 0 && Instant::now() < deadline {
+            producer.poll(Duration::from_millis(10));
+            self.publish();
+            if patience > LAST_FLUSH && self.order() == Order::Stop {
+                return self.settle(producer, LAST_FLUSH);
+            }
+        }
+    }
+
+    fn begin_again(&mut self, acknowledged_before: i64) {
+        let mut reports = self.reports();
+        let arrived = reports.in_flight.rewind();
+        let acknowledged = reports.in_flight.acknowledged();
+        reports.trouble = false;
+        drop(reports);
+        self.arrived.extend(arrived);
+        self.arrived.retain(|offset| *offset > acknowledged);
+        self.position = acknowledged;
+        self.publish();
+        let _stopped = self.waits_in_vain(self.pause);
+        let has_progressed = acknowledged > acknowledged_before;
+        self.pause = if has_progressed { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
+    }
+
+    /// Pauses, unless it is time to stop.
+    fn waits_in_vain(&self, pause: Duration) -> bool {
+        let (order, changed) = &*self.order;
+        let order = order.lock().unwrap_or_else(PoisonError::into_inner);
+        let (order, _timeout) = changed
+            .wait_timeout_while(order, pause, |order| *order != Order::Stop)
+            .unwrap_or_else(PoisonError::into_inner);
+        *order == Order::Stop
+    }
+
+    fn publish(&self) {
+        let acknowledged = self.reports().in_flight.acknowledged();
+        self.intake.acknowledge(acknowledged);
+    }
+
+    fn order(&self) -> Order {
+        *self.order.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What came back from Kafka.
+#[derive(Debug)]
+struct Reports {
+    in_flight: InFlight,
+    delivered: u64,
+    refused: u64,
+    one_by_one: bool,
+    /// Something has to be sent again, by a new producer.
+    trouble: bool,
+    /// The error that was said last. It is not said again until something has arrived.
+    said: Option<RDKafkaErrorCode>,
+}
+
+impl Reports {
+    fn after(acknowledged: i64) -> Self {
+        let in_flight = InFlight::after(acknowledged);
+        Self { in_flight, delivered: 0, refused: 0, one_by_one: false, trouble: false, said: None }
+    }
+}
+
+/// librdkafka's calls to us.
+struct Context {
+    kafka: Kafka,
+    reports: Arc<Mutex<Reports>>,
+}
+
+impl Context {
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, sequence: usize, code: RDKafkaErrorCode) {
+        let mut reports = self.reports();
+        match remedy(code) {
+            Remedy::Split if reports.one_by_one => {
+                reports.in_flight.report(sequence, Fate::Settled);
+                reports.refused += 1;
+                tracing::error!("Kafka refuses a record for good, and it was passed over: {code}");
+            }
+            Remedy::Split => {
+                reports.in_flight.report(sequence, Fate::Failed);
+                reports.one_by_one = true;
+                reports.trouble = true;
+                tracing::warn!(
+                    "Kafka refuses a batch ({code}); the records go one by one, which is slow: raise max.message.bytes of topic {}, or set batch.size in --kafka-config below it",
+                    self.kafka.topic
+                );
+            }
+            Remedy::SendAgain => {
+                reports.in_flight.report(sequence, Fate::Failed);
+                reports.trouble = true;
+                drop(reports);
+                self.say(code, "");
+            }
+        }
+    }
+
+    fn say(&self, code: RDKafkaErrorCode, reason: &str) {
+        // consequences, of which the cause has been or will be said
+        let is_consequence = matches!(
+            code,
+            RDKafkaErrorCode::PurgeQueue
+                | RDKafkaErrorCode::PurgeInflight
+                | RDKafkaErrorCode::MessageTimedOut
+                | RDKafkaErrorCode::Fatal
+        );
+        let mut reports = self.reports();
+        if is_consequence || reports.said == Some(code) || (reports.said.is_some() && is_general(code)) {
+            tracing::debug!("{}", self.kafka.explain(code, reason));
+            return;
+        }
+        reports.said = Some(code);
+        tracing::warn!("{}", self.kafka.explain(code, reason));
+    }
+}
+
+/// Says less than any other error.
+fn is_general(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::OperationTimedOut
+    )
+}
+
+impl ClientContext for Context {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!("librdkafka: {facility}: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        if code == RDKafkaErrorCode::Fatal {
+            tracing::warn!("Kafka's producer begins again: {reason}");
+            self.reports().trouble = true;
+            return;
+        }
+        self.say(code, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
+        match result {
+            Ok(_message) => {
+                let mut reports = self.reports();
+                reports.in_flight.report(sequence, Fate::Settled);
+                reports.delivered += 1;
+                reports.said = None;
+            }
+            Err((error, _message)) => {
+                self.failed(sequence, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
+            }
+        }
+    }
+}
