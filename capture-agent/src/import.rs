@@ -159,7 +159,7 @@ fn take_up(position: &mut ImportPosition, known: &ImportPosition, path: &Path) {
         position.frame = known.frame;
         position.finished = true;
         tracing::info!(
-            "{} was read whole by the import that was interrupted; read it once more to count it again",
+            "{} was read whole before the import was interrupted, and is not read again now",
             path.display()
         );
     } else {
