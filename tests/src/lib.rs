@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod frames;
 pub mod kafka;
+pub mod local;
 pub mod process;
+pub mod scheduled_table;
 
 /// A file or folder of test material that lives beside the workspace, in `../shared`, because it is not ours to
 /// distribute. Without it says on standard error that the test is skipped; the test then returns.
