@@ -48,7 +48,11 @@ pub(crate) fn sort_out(records: &[Record<'_>]) -> Sorted {
                 continue;
             }
             Err(_panic) => {
-                sorted.quarantine(record, "the decoder panicked: please report this record".to_owned(), value);
+                sorted.quarantine(
+                    record,
+                    "the decoder panicked: please report this record".to_owned(),
+                    value,
+                );
                 continue;
             }
         };
@@ -67,7 +71,8 @@ pub(crate) fn sort_out(records: &[Record<'_>]) -> Sorted {
 impl Sorted {
     fn quarantine(&mut self, record: &Record<'_>, reason: String, value: &[u8]) {
         // Beyond what is kept of a batch, only the number counts.
-        let kept = if self.quarantined.len() < MAX_RECORDS { value.get(..MAX_BYTES).unwrap_or(value) } else { &[] };
+        let kept =
+            if self.quarantined.len() < MAX_RECORDS { value.get(..MAX_BYTES).unwrap_or(value) } else { &[] };
         self.quarantined.push(Quarantined {
             offset: record.offset,
             timestamp: record.timestamp,

@@ -73,12 +73,17 @@ pub fn now_ms() -> i64 {
 pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error> {
     let batch = KafkaEvent::read(event)?;
     if batch.misplaced > 0 {
-        tracing::error!(records = batch.misplaced, "records without topic, partition or offset were left out");
+        tracing::error!(
+            records = batch.misplaced,
+            "records without topic, partition or offset were left out"
+        );
     }
     let mut report = Report::default();
     for ((topic, partition), records) in &batch.partitions {
-        let places: Vec<Place> =
-            records.iter().map(|record| Place { offset: record.offset, timestamp: record.timestamp }).collect();
+        let places: Vec<Place> = records
+            .iter()
+            .map(|record| Place { offset: record.offset, timestamp: record.timestamp })
+            .collect();
         let tracker = Tracker::new(&context.table, &context.group, topic, *partition);
         let progress = tracker.begin(&places).await?;
         let source = Source { topic: topic.to_string(), life: progress.life, partition: *partition };
@@ -86,9 +91,15 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
         let ours = records.partition_point(|record| record.offset < progress.from);
         let sorted = batch::sort_out(records.get(ours..).unwrap_or_default());
         let now_ms = (context.now_ms)();
-        report.effort +=
-            tallies::absorb(&context.table, context.generation, &source, &sorted.heard, context.retention, now_ms)
-                .await?;
+        report.effort += tallies::absorb(
+            &context.table,
+            context.generation,
+            &source,
+            &sorted.heard,
+            context.retention,
+            now_ms,
+        )
+        .await?;
         report.effort += quarantine::keep(&context.table, &source, &sorted.quarantined, now_ms).await?;
         if let Some(first) = sorted.quarantined.first() {
             tracing::warn!(%source, records = sorted.quarantined.len(), offset = first.offset, reason = first.reason,

@@ -51,12 +51,14 @@ async fn try_answer(question: Question, context: &Context) -> Result<Answer, Err
     let generation = context.generation.serving().await?;
     let now_ms = (context.now_ms)();
     Ok(match question {
-        Question::Device(mac) => match state::device::look_up(&context.table, generation, mac, now_ms).await? {
+        Question::Device(mac) => match state::device::look_up(&context.table, generation, mac, now_ms).await?
+        {
             Some(device) => Answer::ok(&DeviceBody::new(mac, &device)),
             None => Answer::error(404, "nothing was heard of this device"),
         },
         Question::Ssid { ssid, after } => {
-            let page = state::ssid::look_up(&context.table, generation, &ssid, after.as_deref(), now_ms).await?;
+            let page =
+                state::ssid::look_up(&context.table, generation, &ssid, after.as_deref(), now_ms).await?;
             Answer::ok(&SsidBody {
                 ssid: ssid.text_lossy().into_owned(),
                 ssid_hex: ssid.hex(),

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_known_by_its_hash() {
-        let hash: SecretHash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b".parse().unwrap();
+        let hash: SecretHash =
+            "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b".parse().unwrap();
         assert!(hash.matches(b"secret"));
         assert!(!hash.matches(b"secret2") && !hash.matches(b""));
         assert!("2bb8".parse::<SecretHash>().is_err());

@@ -34,7 +34,9 @@ pub async fn handle(request: &ApiGatewayV2httpRequest, context: &Context) -> Api
             }
         }
         (&Method::GET, _) => match question(path, request) {
-            _ if !may_ask(request, context) => Answer::error(401, "sign the request with AWS credentials (IAM)"),
+            _ if !may_ask(request, context) => {
+                Answer::error(401, "sign the request with AWS credentials (IAM)")
+            }
             Ok(question) => api::answer(question, context).await,
             Err(answer) => answer,
         },
@@ -45,7 +47,8 @@ pub async fn handle(request: &ApiGatewayV2httpRequest, context: &Context) -> Api
 
 /// On AWS the API's authorizer lets only signed requests through; should it ever be taken away, this still holds.
 fn may_ask(request: &ApiGatewayV2httpRequest, context: &Context) -> bool {
-    let signed = request.request_context.authorizer.as_ref().is_some_and(|authorizer| authorizer.iam.is_some());
+    let signed =
+        request.request_context.authorizer.as_ref().is_some_and(|authorizer| authorizer.iam.is_some());
     context.open_to_this_machine || signed
 }
 
@@ -62,8 +65,12 @@ fn question(path: &str, request: &ApiGatewayV2httpRequest) -> Result<Question, A
     let ssid = match (path.strip_prefix("/v1/ssids/"), path == "/v1/ssids", parameter("hex")) {
         (Some(encoded), _, _) => Ssid::new(percent_decode_str(encoded).collect::<Vec<u8>>()),
         (None, true, Some(hex)) => Ssid::from_hex(&hex),
-        (None, true, None) => return Err(bad("name an SSID: /v1/ssids/NAME or /v1/ssids?hex=524e4d30".to_owned())),
-        (None, false, _) => return Err(Answer::error(404, "there is no such thing here; try GET /v1/status")),
+        (None, true, None) => {
+            return Err(bad("name an SSID: /v1/ssids/NAME or /v1/ssids?hex=524e4d30".to_owned()));
+        }
+        (None, false, _) => {
+            return Err(Answer::error(404, "there is no such thing here; try GET /v1/status"));
+        }
     };
     ssid.map(|ssid| Question::Ssid { ssid, after: parameter("after") }).map_err(|why| bad(why.to_string()))
 }

@@ -59,7 +59,8 @@ fn looked(mac: Mac, tally: &Tally, zone: &TimeZone) -> String {
 }
 
 /// The question could not be answered. What went wrong stands in the log.
-pub(crate) const QUERY_FAILED: &str = "❌ Query failed: the statistics cannot be read just now. Please ask again in a minute.";
+pub(crate) const QUERY_FAILED: &str =
+    "❌ Query failed: the statistics cannot be read just now. Please ask again in a minute.";
 
 /// What one can ask.
 pub(crate) const HELP: &str = "I hear which Wi-Fi networks devices look for.\n\n\
@@ -88,7 +89,8 @@ pub(crate) fn stranger(chat_id: i64) -> String {
 
 /// What somebody wrote, fit to stand in a line.
 pub(crate) fn echo(text: &str) -> String {
-    let line: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    let line: String =
+        text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     limit::cut(line.trim(), MAX_ECHO_UNITS)
 }
 
@@ -123,7 +125,10 @@ mod tests {
     fn no_answer_is_longer_than_a_message() {
         let long = |number: u32| Ssid::new(format!("{number:->255}").into_bytes()).unwrap();
         let reply = stats((0..100).map(|number| (long(number), tally(1))).collect());
-        assert!(limit::units(&reply) <= limit::MAX_UNITS && reply.contains("and 85 more)\n\tAny network"), "{reply}");
+        assert!(
+            limit::units(&reply) <= limit::MAX_UNITS && reply.contains("and 85 more)\n\tAny network"),
+            "{reply}"
+        );
         let bytes = |number: u8| Ssid::new([number; 255]).unwrap();
         let reply = stats((1..=31).map(|number| (bytes(number), tally(1))).collect());
         assert!(limit::units(&reply) <= limit::MAX_UNITS);

@@ -97,12 +97,17 @@ pub(crate) async fn status(
     for name in names {
         let progress = progress::of_group(table, name).await?;
         let life = |topic: &str, partition: i32| {
-            progress.iter().find(|at| at.topic == topic && at.partition == partition).map_or(1, |at| at.progress.life)
+            progress
+                .iter()
+                .find(|at| at.topic == topic && at.partition == partition)
+                .map_or(1, |at| at.progress.life)
         };
         let mut partitions: Vec<Partition> = readers
             .iter()
             .filter(|((of, _topic), _reader)| of == name)
-            .flat_map(|((_, topic), reader)| reader.partitions.iter().map(move |(partition, at)| (topic, partition, at)))
+            .flat_map(|((_, topic), reader)| {
+                reader.partitions.iter().map(move |(partition, at)| (topic, partition, at))
+            })
             .map(|(topic, partition, at)| {
                 let life = life(topic, *partition);
                 Partition::new(topic, *partition, life, at.next - 1, Some(at.end))

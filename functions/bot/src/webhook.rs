@@ -14,7 +14,9 @@ pub(crate) const SECRET_HEADER: &str = "x-telegram-bot-api-secret-token";
 
 /// Whether a request comes from Telegram. A stranger costs one comparison.
 pub(crate) fn is_from_telegram(token: Option<&[u8]>, context: &Context) -> bool {
-    token.is_some_and(|token| context.secrets.iter().fold(false, |known, secret| secret.matches(token) | known))
+    token.is_some_and(|token| {
+        context.secrets.iter().fold(false, |known, secret| secret.matches(token) | known)
+    })
 }
 
 /// Answers an update.
@@ -31,7 +33,9 @@ pub(crate) async fn answer(body: &[u8], context: &Context) -> Option<WebhookRepl
     let chat = message.chat;
     if !context.allowed_chats.contains(&chat.id) {
         tracing::info!(chat = chat.id, "a chat that is not allowed asked something");
-        return chat.is_private().then(|| WebhookReply::SendMessage(Message::new(chat.id, &reply::stranger(chat.id))));
+        return chat
+            .is_private()
+            .then(|| WebhookReply::SendMessage(Message::new(chat.id, &reply::stranger(chat.id))));
     }
     let answer = conversation::answer(&text, context).await;
     Some(WebhookReply::SendMessage(Message::new(chat.id, &answer)))

@@ -80,7 +80,13 @@ mod tests {
         assert_eq!(environment.optional::<u32>("PROBEGRAM_TEST_MISSING_3"), None);
         assert_eq!(environment.optional::<u32>("PATH"), None);
         let why = environment.check().unwrap_err().to_string();
-        assert!(why.contains("PROBEGRAM_TEST_MISSING_1") && why.contains("PROBEGRAM_TEST_MISSING_2"), "{why}");
-        assert!(why.contains("PATH cannot be read") && !why.contains("MISSING_3") && !why.contains("/bin"), "{why}");
+        assert!(
+            why.contains("PROBEGRAM_TEST_MISSING_1") && why.contains("PROBEGRAM_TEST_MISSING_2"),
+            "{why}"
+        );
+        assert!(
+            why.contains("PATH cannot be read") && !why.contains("MISSING_3") && !why.contains("/bin"),
+            "{why}"
+        );
     }
 }

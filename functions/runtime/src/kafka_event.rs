@@ -57,25 +57,32 @@ impl<'a> KafkaEvent<'a> {
     /// # Errors
     /// When the event as a whole is something else.
     pub fn read(event: &'a RawValue) -> Result<Self, NotAKafkaEvent> {
-        let records: Vec<RawRecord<'a>> = match serde_json::from_str::<Envelope<'a, RawRecord<'a>>>(event.get()) {
-            Ok(envelope) => envelope.records.into_values().flatten().collect(),
-            // One record spoils the whole: read each by itself.
-            Err(_one_is_odd) => serde_json::from_str::<Envelope<'a, &'a RawValue>>(event.get())?
-                .records
-                .into_values()
-                .flatten()
-                .map(|record| serde_json::from_str(record.get()).unwrap_or_default())
-                .collect(),
-        };
+        let records: Vec<RawRecord<'a>> =
+            match serde_json::from_str::<Envelope<'a, RawRecord<'a>>>(event.get()) {
+                Ok(envelope) => envelope.records.into_values().flatten().collect(),
+                // One record spoils the whole: read each by itself.
+                Err(_one_is_odd) => serde_json::from_str::<Envelope<'a, &'a RawValue>>(event.get())?
+                    .records
+                    .into_values()
+                    .flatten()
+                    .map(|record| serde_json::from_str(record.get()).unwrap_or_default())
+                    .collect(),
+            };
         let mut batch = Self::default();
         for record in records {
-            let (Some(topic), Some(partition), Some(offset)) = (record.topic, record.partition, record.offset) else {
+            let (Some(topic), Some(partition), Some(offset)) =
+                (record.topic, record.partition, record.offset)
+            else {
                 batch.misplaced += 1;
                 continue;
             };
             let timestamp = record.timestamp.unwrap_or(-1);
             let place = (topic, partition);
-            batch.partitions.entry(place).or_default().push(Record { offset, timestamp, value: record.value });
+            batch.partitions.entry(place).or_default().push(Record {
+                offset,
+                timestamp,
+                value: record.value,
+            });
         }
         for records in batch.partitions.values_mut() {
             records.sort_unstable_by_key(|record| record.offset);
@@ -106,7 +113,10 @@ mod tests {
     use super::*;
 
     fn event(records: &str) -> Box<RawValue> {
-        RawValue::from_string(format!(r#"{{"eventSource":"SelfManagedKafka","records":{{"pcap-0":[{records}]}}}}"#)).unwrap()
+        RawValue::from_string(format!(
+            r#"{{"eventSource":"SelfManagedKafka","records":{{"pcap-0":[{records}]}}}}"#
+        ))
+        .unwrap()
     }
 
     #[test]
@@ -122,7 +132,13 @@ mod tests {
         let mut buffer = Vec::new();
         let read: Vec<_> = records
             .iter()
-            .map(|record| (record.offset, record.timestamp, record.value(&mut buffer).map(|value| value.map(<[u8]>::to_vec))))
+            .map(|record| {
+                (
+                    record.offset,
+                    record.timestamp,
+                    record.value(&mut buffer).map(|value| value.map(<[u8]>::to_vec)),
+                )
+            })
             .collect();
         assert_eq!(
             read,

@@ -28,7 +28,9 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// Secrets Manager did not give it.
-    #[error("secret {name} cannot be read from Secrets Manager: does it exist, and may the function read it?")]
+    #[error(
+        "secret {name} cannot be read from Secrets Manager: does it exist, and may the function read it?"
+    )]
     SecretsManager {
         /// Which secret.
         name: String,
@@ -81,7 +83,10 @@ impl Secret {
                     .secret_id(name)
                     .send()
                     .await
-                    .map_err(|source| SecretError::SecretsManager { name: name.clone(), source: Box::new(source) })?;
+                    .map_err(|source| SecretError::SecretsManager {
+                        name: name.clone(),
+                        source: Box::new(source),
+                    })?;
                 (answer.secret_string.unwrap_or_default(), name.clone())
             }
         };

@@ -138,7 +138,13 @@ impl<'a> Tracker<'a> {
     /// # Errors
     /// When the table does not answer, or the group has begun already.
     pub async fn begin_at(&self, offset: i64, now_ms: i64) -> Result<(), Error> {
-        let first = Progress { through: offset - 1, timestamp: now_ms, from: offset, version: 1, ..Progress::BEFORE_THE_FIRST };
+        let first = Progress {
+            through: offset - 1,
+            timestamp: now_ms,
+            from: offset,
+            version: 1,
+            ..Progress::BEFORE_THE_FIRST
+        };
         match self.write(Progress::BEFORE_THE_FIRST, first).await? {
             Put::Written => Ok(()),
             Put::Refused(_) => {

@@ -35,7 +35,9 @@ pub enum TelegramError {
     #[error("Telegram does not know this bot token: get one from @BotFather and check the file it is in")]
     Unauthorized,
     /// Somebody else reads this bot's updates.
-    #[error("another program reads this bot's updates, or a webhook is set: stop it, or use another bot ({0})")]
+    #[error(
+        "another program reads this bot's updates, or a webhook is set: stop it, or use another bot ({0})"
+    )]
     Conflict(String),
     /// Too many calls.
     #[error("Telegram asks to wait {} s", .retry_after.as_secs())]
@@ -85,7 +87,10 @@ impl Client {
             .timeout(Self::POLL + Duration::from_secs(10))
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|source| TelegramError::Unreachable { method: "set-up", source: source.without_url() })?;
+            .map_err(|source| TelegramError::Unreachable {
+                method: "set-up",
+                source: source.without_url(),
+            })?;
         Ok(Self { http, api_url: api_url.trim_end_matches('/').to_owned(), token })
     }
 
@@ -126,7 +131,8 @@ impl Client {
         method: &'static str,
         parameters: &impl Serialize,
     ) -> Result<T, TelegramError> {
-        let unreachable = |source: reqwest::Error| TelegramError::Unreachable { method, source: source.without_url() };
+        let unreachable =
+            |source: reqwest::Error| TelegramError::Unreachable { method, source: source.without_url() };
         let url = format!("{}/bot{}/{method}", self.api_url, self.token.expose_secret());
         let response = self.http.post(url).json(parameters).send().await.map_err(unreachable)?;
         let answer: Answer = response.json().await.map_err(unreachable)?;

@@ -45,7 +45,9 @@ impl Chat {
 }
 
 /// What is not as expected is taken for missing.
-fn or_default<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned + Default>(deserializer: D) -> Result<T, D::Error> {
+fn or_default<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(value).unwrap_or_default())
 }
@@ -60,7 +62,9 @@ mod tests {
 
     #[test]
     fn a_text_is_read() {
-        let update = read(r#"{"update_id":5,"message":{"message_id":1,"date":2,"chat":{"id":-7,"type":"group"},"text":"hi"}}"#);
+        let update = read(
+            r#"{"update_id":5,"message":{"message_id":1,"date":2,"chat":{"id":-7,"type":"group"},"text":"hi"}}"#,
+        );
         let message = update.message.unwrap();
         assert_eq!((update.update_id, message.chat.id, message.text.as_deref()), (5, -7, Some("hi")));
         assert!(!message.chat.is_private());

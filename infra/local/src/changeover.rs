@@ -8,9 +8,9 @@ use std::io::{IsTerminal as _, Write as _};
 use anyhow::{Context as _, bail};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use state::Table;
 use state::generation::{self, consumer_group};
 use state::progress::{self, Tracker};
-use state::Table;
 
 /// How to go on with another log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -73,7 +73,9 @@ pub async fn plan(
         (StartAt::Rebuild, _) => Ok(rebuild),
         (StartAt::End, Log::Kafka(config)) => {
             for (partition, end) in ends(config, topic)? {
-                Tracker::new(table, &consumer_group(base_group, serving), topic, partition).begin_at(end, now_ms).await?;
+                Tracker::new(table, &consumer_group(base_group, serving), topic, partition)
+                    .begin_at(end, now_ms)
+                    .await?;
             }
             Ok(go_on)
         }

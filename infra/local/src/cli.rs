@@ -21,7 +21,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Shows all of it with a made-up household: capture, spool, statistics, chat
-    #[command(after_help = "Examples:\n  probegram demo\n  probegram demo --time-zone Europe/London </dev/null")]
+    #[command(
+        after_help = "Examples:\n  probegram demo\n  probegram demo --time-zone Europe/London </dev/null"
+    )]
     Demo(Demo),
     /// Runs the whole system on this machine, without an AWS account
     #[command(after_help = LOCAL_EXAMPLES)]

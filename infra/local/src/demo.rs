@@ -38,8 +38,11 @@ const UNKNOWN: &str = "00:11:22:33:44:55";
 pub async fn run(options: Demo) -> anyhow::Result<()> {
     // beside the program, so that even a demo that is killed leaves nothing outside of the build's folder
     let program = std::env::current_exe().context("where this program is cannot be told")?;
-    let directory = tempfile::Builder::new().prefix("demo-").tempdir_in(program.parent().unwrap_or(Path::new(".")));
-    let directory = directory.or_else(|_read_only| tempfile::tempdir()).context("there is no place for the demo's files")?;
+    let directory =
+        tempfile::Builder::new().prefix("demo-").tempdir_in(program.parent().unwrap_or(Path::new(".")));
+    let directory = directory
+        .or_else(|_read_only| tempfile::tempdir())
+        .context("there is no place for the demo's files")?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "A day in a made-up household, ending now. The road that it goes is the real one:\n")?;
 
@@ -77,7 +80,8 @@ pub async fn run(options: Demo) -> anyhow::Result<()> {
 /// The agent reads the capture into its spool.
 fn listen(capture: &Path, directory: &Path) -> anyhow::Result<Done> {
     let day = Duration::from_secs(24 * 60 * 60);
-    let spool = Spool::open(directory, SpoolRetention { bytes: 64 << 20, age: day, when_full: WhenFull::Refuse })?;
+    let spool =
+        Spool::open(directory, SpoolRetention { bytes: 64 << 20, age: day, when_full: WhenFull::Refuse })?;
     let files = Import::resume(&[capture.to_owned()], &spool)?;
     let recorder = Recorder::new(FcsPolicy::Verify, "hallway".to_owned());
     Ok(agent::run(Source::Files(files), recorder, spool, None, &Arc::new(AtomicBool::new(false)))?)
@@ -91,7 +95,10 @@ async fn tell(host: &Host, embedded: &Embedded) -> anyhow::Result<()> {
     writeln!(stdout, "  aggregate  every one counted once, in {} items of the table", embedded.items()?)?;
     writeln!(stdout, "  bot        answers from the table\n")?;
     if std::io::stdin().is_terminal() && stdout.is_terminal() {
-        writeln!(stdout, "Ask for a device, such as {LAPTOP} or {SPEAKER},\nor for a network: /ssid {GUESTS}. /help tells more, Ctrl-D leaves.\n")?;
+        writeln!(
+            stdout,
+            "Ask for a device, such as {LAPTOP} or {SPEAKER},\nor for a network: /ssid {GUESTS}. /help tells more, Ctrl-D leaves.\n"
+        )?;
         let (webhook, handle) = (host.webhook.clone(), Handle::current());
         return tokio::task::spawn_blocking(move || {
             terminal::chat(&webhook, &handle, |text| writeln!(std::io::stdout(), "{text}"))
@@ -103,6 +110,9 @@ async fn tell(host: &Host, embedded: &Embedded) -> anyhow::Result<()> {
         let reply = terminal::ask(&host.webhook, question).await.context("the bot gave no answer")?;
         writeln!(stdout, "> {question}\n{reply}\n")?;
     }
-    writeln!(stdout, "In a terminal you ask yourself. README.md says how to use captures of your own, Telegram, and Kafka.")?;
+    writeln!(
+        stdout,
+        "In a terminal you ask yourself. README.md says how to use captures of your own, Telegram, and Kafka."
+    )?;
     Ok(())
 }

@@ -18,13 +18,17 @@ impl DataDirectory {
     /// # Errors
     /// When it cannot be written, or another instance has it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(path).with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        std::fs::create_dir_all(path)
+            .with_context(|| format!("cannot make the data directory {}", path.display()))?;
         let lock = path.join("state.lock");
         let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(std::fs::TryLockError::WouldBlock) => {
-                bail!("another probegram uses {}: stop it, or name another directory with --data", path.display())
+                bail!(
+                    "another probegram uses {}: stop it, or name another directory with --data",
+                    path.display()
+                )
             }
             Err(std::fs::TryLockError::Error(error)) => Err(error).context("cannot lock the data directory"),
         }

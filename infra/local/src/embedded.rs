@@ -38,7 +38,8 @@ impl Embedded {
             None => Database::memory()?,
             Some(file) => {
                 let path = file.to_str().context("the path of the data directory is not UTF-8")?;
-                let database = Database::new(path).with_context(|| format!("cannot open the table in {path}"))?;
+                let database =
+                    Database::new(path).with_context(|| format!("cannot open the table in {path}"))?;
                 // Leaves SQLite at synchronous=NORMAL: an SD card that waits for every write would take 20 of them a second.
                 // When the plug is pulled the last writes may be gone, and the read position, which is in the same file, with
                 // them: they are read again.
@@ -85,7 +86,11 @@ impl Embedded {
     /// # Errors
     /// When the request has no operation or body of DynamoDB's API.
     pub fn answer(&self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        let operation = request.headers().get("x-amz-target").and_then(|target| target.split('.').nth(1)).unwrap_or_default();
+        let operation = request
+            .headers()
+            .get("x-amz-target")
+            .and_then(|target| target.split('.').nth(1))
+            .unwrap_or_default();
         let body = request.body().bytes().unwrap_or_default();
         let db = &self.database;
         let answer = match operation {
@@ -95,13 +100,18 @@ impl Embedded {
             "DeleteItem" => carry_out(body, |request| db.delete_item(request)),
             "Query" => carry_out(body, |request| db.query(request)),
             "Scan" => carry_out(body, |request| db.scan(request)),
-            other => return Err(ConnectorError::user(format!("{other} is not carried out by the embedded table").into())),
+            other => {
+                return Err(ConnectorError::user(
+                    format!("{other} is not carried out by the embedded table").into(),
+                ));
+            }
         };
         let (status, body) = match answer {
             Ok(body) => (200, body),
             Err(error) => (error.status_code(), error.to_json().into_bytes()),
         };
-        let status = http::StatusCode::from_u16(status).map_err(|error| ConnectorError::other(error.into(), None))?;
+        let status =
+            http::StatusCode::from_u16(status).map_err(|error| ConnectorError::other(error.into(), None))?;
         Ok(HttpResponse::new(status.into(), SdkBody::from(body)))
     }
 }

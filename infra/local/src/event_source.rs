@@ -102,9 +102,13 @@ impl Batch {
     /// The record, for the next batch.
     pub fn take(&mut self, record: LogRecord, mapping: &EventSourceMapping) -> Result<(), LogRecord> {
         let passes = mapping.filters.is_empty()
-            || record.value.as_deref().is_none_or(|value| mapping.filters.iter().any(|filter| filter.passes(value)));
+            || record
+                .value
+                .as_deref()
+                .is_none_or(|value| mapping.filters.iter().any(|filter| filter.passes(value)));
         if passes {
-            let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(4, |bytes| bytes.len().div_ceil(3) * 4 + 2);
+            let length =
+                |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(4, |bytes| bytes.len().div_ceil(3) * 4 + 2);
             let size = length(&record.key) + length(&record.value) + self.topic.len() + 150;
             let full = self.records.len() >= mapping.batch_size || self.bytes + size > MAX_EVENT_BYTES;
             if full && !self.records.is_empty() {
@@ -234,6 +238,8 @@ mod tests {
         assert!(batch.event().unwrap().get().len() <= MAX_EVENT_BYTES);
 
         let mut batch = Batch::new("pcap", 0, 0);
-        batch.take(record(0, &vec![b'x'; 2 * MAX_EVENT_BYTES]), &mapping(10)).expect("alone, whatever its size");
+        batch
+            .take(record(0, &vec![b'x'; 2 * MAX_EVENT_BYTES]), &mapping(10))
+            .expect("alone, whatever its size");
     }
 }

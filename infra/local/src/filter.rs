@@ -30,7 +30,9 @@ impl FromStr for Filter {
 
     fn from_str(pattern: &str) -> anyhow::Result<Self> {
         let pattern: Value = serde_json::from_str(pattern).context("a filter pattern is not JSON")?;
-        let Some(value) = pattern.get("value") else { bail!("a filter pattern for Kafka is about the value: {pattern}") };
+        let Some(value) = pattern.get("value") else {
+            bail!("a filter pattern for Kafka is about the value: {pattern}")
+        };
         check(value)?;
         Ok(Self { value: value.clone() })
     }
@@ -39,7 +41,9 @@ impl FromStr for Filter {
 fn check(pattern: &Value) -> anyhow::Result<()> {
     match pattern {
         Value::Object(fields) => fields.values().try_for_each(check),
-        Value::Array(options) if options.iter().all(|option| !option.is_object() && !option.is_array()) => Ok(()),
+        Value::Array(options) if options.iter().all(|option| !option.is_object() && !option.is_array()) => {
+            Ok(())
+        }
         other => bail!("this filter pattern is not supported here: {other}"),
     }
 }
@@ -65,10 +69,19 @@ mod tests {
     #[test]
     fn a_record_passes_if_any_element_equals_an_option() {
         let filter: Filter = r#"{"value":{"subtype":["4","0x0004",4]}}"#.parse().unwrap();
-        for passes in [r#"{"subtype":["4"]}"#, r#"{"subtype":"0x0004"}"#, r#"{"subtype":4}"#, r#"{"subtype":["1","4"]}"#, "not json", ""] {
+        for passes in [
+            r#"{"subtype":["4"]}"#,
+            r#"{"subtype":"0x0004"}"#,
+            r#"{"subtype":4}"#,
+            r#"{"subtype":["1","4"]}"#,
+            "not json",
+            "",
+        ] {
             assert!(filter.passes(passes.as_bytes()), "{passes}");
         }
-        for stays in [r#"{"subtype":["29"]}"#, r#"{"timestamp":null}"#, "{}", "null", "[]", r#"{"subtype":{}}"#, "4"] {
+        for stays in
+            [r#"{"subtype":["29"]}"#, r#"{"timestamp":null}"#, "{}", "null", "[]", r#"{"subtype":{}}"#, "4"]
+        {
             assert!(!filter.passes(stays.as_bytes()), "{stays}");
         }
     }

@@ -120,11 +120,16 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let retention = Retention::in_days(options.day_retention, options.totals_retention);
     let host = Arc::new(Host::new(table, mapping, retention, time_zone, &options.allow_chats).await?);
 
-    let kafka = options.bootstrap_servers.as_deref().map(|servers| kafka_config(servers, options.kafka_config.as_deref())).transpose()?;
+    let kafka = options
+        .bootstrap_servers
+        .as_deref()
+        .map(|servers| kafka_config(servers, options.kafka_config.as_deref()))
+        .transpose()?;
     let log = kafka.as_ref().map_or(Log::Spool, Log::Kafka);
     let now_ms = aggregate::handler::now_ms();
     let plan =
-        changeover::plan(&host.table, &host.base_group, &host.mapping.topic, log, options.start_at, now_ms).await?;
+        changeover::plan(&host.table, &host.base_group, &host.mapping.topic, log, options.start_at, now_ms)
+            .await?;
     let telegram = telegram(&options).await?;
     let listener = http_api::bind(options.http).await?;
     let address = listener.local_addr()?;
@@ -143,7 +148,9 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let in_terminal = telegram.is_none() && std::io::stdin().is_terminal() && stdout.is_terminal();
     if let Some(client) = telegram {
         if options.allow_chats.is_empty() {
-            tracing::warn!("no chat may ask the bot anything: write to it, it tells the chat's id, then give --allow-chat ID");
+            tracing::warn!(
+                "no chat may ask the bot anything: write to it, it tells the chat's id, then give --allow-chat ID"
+            );
         }
         let (webhook, stop) = (host.webhook.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -159,7 +166,9 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     trigger.pull();
     let finished = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, finished).await.is_err() {
-        tracing::warn!("something did not end in time: what it had not finished is done again at the next start");
+        tracing::warn!(
+            "something did not end in time: what it had not finished is done again at the next start"
+        );
     }
     ended
 }
@@ -208,7 +217,12 @@ pub fn feed(
 }
 
 /// What is done now and then: expired items deleted, a complete rebuild taken into service.
-async fn tend(host: Arc<Host>, embedded: Option<Embedded>, plan: Plan, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn tend(
+    host: Arc<Host>,
+    embedded: Option<Embedded>,
+    plan: Plan,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let mut replaces = plan.replaces;
     let mut swept = tokio::time::Instant::now();
     while !shutdown.is_pulled() {
@@ -216,7 +230,10 @@ async fn tend(host: Arc<Host>, embedded: Option<Embedded>, plan: Plan, shutdown:
             && host.is_caught_up(plan.generation)
         {
             if generation::flip(&host.table, old, plan.generation).await? {
-                tracing::info!(generation = plan.generation, "the rebuild is complete and serves from now on");
+                tracing::info!(
+                    generation = plan.generation,
+                    "the rebuild is complete and serves from now on"
+                );
             }
             replaces = None;
         }

@@ -47,11 +47,14 @@ async fn answer(
 ) -> axum::response::Response {
     if !is_for_this_machine(&headers) {
         let why = r#"{"error":"this server answers to 127.0.0.1 and localhost alone"}"#;
-        return (StatusCode::MISDIRECTED_REQUEST, [(header::CONTENT_TYPE, "application/json")], why).into_response();
+        return (StatusCode::MISDIRECTED_REQUEST, [(header::CONTENT_TYPE, "application/json")], why)
+            .into_response();
     }
     let response = bot::handle(&request(method, &uri, headers, &body), &bot).await;
-    let status = u16::try_from(response.status_code).ok().and_then(|status| StatusCode::from_u16(status).ok());
-    (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), response.headers.clone(), text(response)).into_response()
+    let status =
+        u16::try_from(response.status_code).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), response.headers.clone(), text(response))
+        .into_response()
 }
 
 /// A page in somebody's browser can make a name of its own point to 127.0.0.1 (DNS rebinding); it cannot change this header.

@@ -38,7 +38,12 @@ const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 ///
 /// # Errors
 /// When the configuration is not one. Brokers that are away are waited for.
-pub fn run(source: &EventSource, config: &ClientConfig, handle: &Handle, shutdown: &Shutdown) -> anyhow::Result<()> {
+pub fn run(
+    source: &EventSource,
+    config: &ClientConfig,
+    handle: &Handle,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
     let assigned = Arc::new(Mutex::new(Vec::new()));
     let group = Group { source: source.clone(), handle: handle.clone(), assignments: Arc::clone(&assigned) };
     let consumer: Arc<BaseConsumer<Group>> = Arc::new(
@@ -60,8 +65,17 @@ pub fn run(source: &EventSource, config: &ClientConfig, handle: &Handle, shutdow
     );
     consumer.subscribe(&[&source.mapping.topic])?;
     let (done, finished) = channel();
-    let mut reading =
-        Reading { source, consumer, handle, shutdown, partitions: BTreeMap::new(), epoch: 0, done, said: HashSet::new(), ends_at: None };
+    let mut reading = Reading {
+        source,
+        consumer,
+        handle,
+        shutdown,
+        partitions: BTreeMap::new(),
+        epoch: 0,
+        done,
+        said: HashSet::new(),
+        ends_at: None,
+    };
     while !shutdown.is_pulled() {
         reading.step(&assigned, &finished);
     }
@@ -85,14 +99,21 @@ impl ClientContext for Group {
 }
 
 impl ConsumerContext for Group {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
         let mut now_assigned = Vec::new();
         let outcome = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             let starts = self.starts(consumer, partitions);
             let mut list = TopicPartitionList::new();
             for (partition, start) in starts {
                 now_assigned.push((partition, start));
-                if let Err(error) = list.add_partition_offset(&self.source.mapping.topic, partition, Offset::Offset(start)) {
+                if let Err(error) =
+                    list.add_partition_offset(&self.source.mapping.topic, partition, Offset::Offset(start))
+                {
                     tracing::error!(%error, partition, "a partition cannot be read");
                 }
             }
@@ -114,7 +135,8 @@ impl Group {
             tracing::warn!(%error, "the group's offsets are not to be had: reading from the beginning");
             partitions.clone()
         });
-        let absorbed = self.handle.block_on(progress::of_group(&self.source.function.table, &self.source.group));
+        let absorbed =
+            self.handle.block_on(progress::of_group(&self.source.function.table, &self.source.group));
         let absorbed: Vec<Position> = absorbed.unwrap_or_else(|error| {
             tracing::warn!(%error, "the table's progress is not to be had: reading from the beginning");
             Vec::new()
@@ -292,7 +314,8 @@ impl Reading<'_> {
                 continue;
             }
             let next = partition.batch.next();
-            let batch = std::mem::replace(&mut partition.batch, Batch::new(&self.source.mapping.topic, number, next));
+            let batch =
+                std::mem::replace(&mut partition.batch, Batch::new(&self.source.mapping.topic, number, next));
             partition.in_flight = true;
             let (source, shutdown, done, epoch) =
                 (self.source.clone(), self.shutdown.clone(), self.done.clone(), self.epoch);
@@ -315,7 +338,9 @@ impl Reading<'_> {
         for (&number, partition) in &mut self.partitions {
             match self.consumer.fetch_watermarks(topic, number, TIMEOUT) {
                 Ok((_first, end)) => partition.end = end,
-                Err(error) => tracing::debug!(%error, partition = number, "the end of a partition is not to be had"),
+                Err(error) => {
+                    tracing::debug!(%error, partition = number, "the end of a partition is not to be had")
+                }
             }
             // Offsets that hold no record (markers of transactions, retention) count as read when the broker had nothing
             // more to give for a while.
@@ -328,7 +353,8 @@ impl Reading<'_> {
 
     /// Tells where we are.
     fn tell(&self) {
-        let known = !self.partitions.is_empty() && self.partitions.values().all(|partition| partition.end != i64::MAX);
+        let known = !self.partitions.is_empty()
+            && self.partitions.values().all(|partition| partition.end != i64::MAX);
         let missing = self.said.contains(MISSING) && self.partitions.is_empty();
         self.source.positions.update(&self.source.group, &self.source.mapping.topic, |reader| {
             reader.partitions_known = known || missing;
@@ -337,7 +363,10 @@ impl Reading<'_> {
                 .iter()
                 .filter(|(_, partition)| partition.end != i64::MAX)
                 .map(|(&number, partition)| {
-                    (number, Offsets { next: partition.delivered, end: partition.end.max(partition.delivered) })
+                    (
+                        number,
+                        Offsets { next: partition.delivered, end: partition.end.max(partition.delivered) },
+                    )
                 })
                 .collect();
         });

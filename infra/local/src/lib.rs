@@ -6,6 +6,7 @@
 //! Kafka ──────────────┘                                         └─ JSON over HTTP
 //! ```
 
+pub mod changeover;
 pub mod cli;
 pub mod demo;
 pub mod directory;
@@ -17,7 +18,6 @@ pub mod household;
 pub mod http_api;
 pub mod kafka_source;
 pub mod long_polling;
-pub mod changeover;
 pub mod remote_table;
 pub mod shutdown;
 pub mod spool_source;

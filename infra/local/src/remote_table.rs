@@ -5,8 +5,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::client::Waiters as _;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType, TimeToLiveSpecification,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType, TimeToLiveSpecification,
 };
 use serde::Deserialize;
 use state::Table;
@@ -52,10 +52,13 @@ pub async fn open(endpoint: &str, name: &str, template: &Template) -> anyhow::Re
     let client = Client::new(&config);
     match client.describe_table().table_name(name).send().await {
         Ok(_there) => {}
-        Err(error) if error.code() == Some("ResourceNotFoundException") => make(&client, name, template).await?,
+        Err(error) if error.code() == Some("ResourceNotFoundException") => {
+            make(&client, name, template).await?
+        }
         Err(error) => {
-            return Err(error)
-                .with_context(|| format!("no DynamoDB answers at {endpoint}: does it run, and are region and credentials set?"));
+            return Err(error).with_context(|| {
+                format!("no DynamoDB answers at {endpoint}: does it run, and are region and credentials set?")
+            });
         }
     }
     Ok(Table::new(client, name))
@@ -108,7 +111,10 @@ fn elements(elements: &[Element]) -> anyhow::Result<Vec<KeySchemaElement>> {
         .iter()
         .map(|element| {
             let key_type = KeyType::from(element.key_type.as_str());
-            Ok(KeySchemaElement::builder().attribute_name(&element.attribute_name).key_type(key_type).build()?)
+            Ok(KeySchemaElement::builder()
+                .attribute_name(&element.attribute_name)
+                .key_type(key_type)
+                .build()?)
         })
         .collect()
 }

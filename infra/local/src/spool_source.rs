@@ -36,7 +36,9 @@ pub async fn run(source: &EventSource, directory: &Path, shutdown: &Shutdown) ->
     while !shutdown.is_pulled() {
         match open(directory)? {
             None => {
-                source.positions.update(&source.group, &source.mapping.topic, |reader| reader.partitions_known = true);
+                source
+                    .positions
+                    .update(&source.group, &source.mapping.topic, |reader| reader.partitions_known = true);
                 if !std::mem::replace(&mut said, true) {
                     tracing::info!(directory = %directory.display(), "no spool here yet: waiting for capture-agent");
                 }
@@ -49,7 +51,8 @@ pub async fn run(source: &EventSource, directory: &Path, shutdown: &Shutdown) ->
 }
 
 fn open(directory: &Path) -> anyhow::Result<Option<SpoolReader>> {
-    SpoolReader::open_read_only(directory).with_context(|| format!("cannot read the spool in {}", directory.display()))
+    SpoolReader::open_read_only(directory)
+        .with_context(|| format!("cannot read the spool in {}", directory.display()))
 }
 
 /// Reads one spool until it is replaced or the program ends.
@@ -61,7 +64,8 @@ async fn follow(
 ) -> anyhow::Result<()> {
     let topic = topic(&source.mapping.topic, reader.id());
     // The reader's position is the reader's own: it lies in the table, with what was counted.
-    let through = Tracker::new(&source.function.table, &source.group, &topic, PARTITION).read().await?.through;
+    let through =
+        Tracker::new(&source.function.table, &source.group, &topic, PARTITION).read().await?.through;
     let mut batch = Batch::new(&topic, PARTITION, through + 1);
     let tell = |next: i64, end: i64| {
         source.positions.update(&source.group, &topic, |reader| {
@@ -77,12 +81,20 @@ async fn follow(
         let mut full = false;
         let records = reader.read(&source.mapping.topic, batch.next() - 1, MAX_RECORDS, MAX_BYTES)?;
         if records.is_empty() && batch.next() < end {
-            tracing::warn!(from = batch.next(), to = end, "the spool has dropped records before they were read");
+            tracing::warn!(
+                from = batch.next(),
+                to = end,
+                "the spool has dropped records before they were read"
+            );
             batch.skip_to(end);
         }
         for record in records {
-            let record =
-                LogRecord { offset: record.offset, timestamp: record.timestamp, key: record.key, value: Some(record.value) };
+            let record = LogRecord {
+                offset: record.offset,
+                timestamp: record.timestamp,
+                key: record.key,
+                value: Some(record.value),
+            };
             if batch.take(record, &source.mapping).is_err() {
                 full = true;
                 break;

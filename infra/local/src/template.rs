@@ -60,17 +60,29 @@ impl Template {
     /// When the template has no such mapping, or the mapping could lose records.
     pub fn mapping(&self, resource: &str) -> anyhow::Result<EventSourceMapping> {
         let properties = self.properties(resource)?;
-        for forbidden in
-            ["DestinationConfig", "MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "BisectBatchOnFunctionError", "FunctionResponseTypes"]
-        {
+        for forbidden in [
+            "DestinationConfig",
+            "MaximumRetryAttempts",
+            "MaximumRecordAgeInSeconds",
+            "BisectBatchOnFunctionError",
+            "FunctionResponseTypes",
+        ] {
             ensure!(properties.get(forbidden).is_none(), "{resource} has {forbidden}: it could skip records");
         }
-        let number = |name: &str| properties.get(name).and_then(Value::as_u64).with_context(|| format!("{resource} has no {name}"));
+        let number = |name: &str| {
+            properties.get(name).and_then(Value::as_u64).with_context(|| format!("{resource} has no {name}"))
+        };
         let topic = properties.pointer("/Topics/0").and_then(Value::as_str).context("no topic")?.to_owned();
-        let patterns = properties.pointer("/FilterCriteria/Filters").and_then(Value::as_array).cloned().unwrap_or_default();
+        let patterns = properties
+            .pointer("/FilterCriteria/Filters")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         let filters = patterns
             .iter()
-            .map(|filter| filter.get("Pattern").and_then(Value::as_str).context("a filter has no pattern")?.parse())
+            .map(|filter| {
+                filter.get("Pattern").and_then(Value::as_str).context("a filter has no pattern")?.parse()
+            })
             .collect::<anyhow::Result<_>>()?;
         Ok(EventSourceMapping {
             topic,
@@ -82,7 +94,10 @@ impl Template {
     }
 
     fn properties(&self, resource: &str) -> anyhow::Result<&Value> {
-        self.resources.get(resource).and_then(|resource| resource.get("Properties")).with_context(|| format!("template.yaml has no {resource}"))
+        self.resources
+            .get(resource)
+            .and_then(|resource| resource.get("Properties"))
+            .with_context(|| format!("template.yaml has no {resource}"))
     }
 }
 
@@ -115,7 +130,10 @@ mod tests {
     #[test]
     fn the_mapping_of_aggregate_is_read_from_the_template() {
         let mapping = Template::read().unwrap().mapping("AggregateMapping").unwrap();
-        assert_eq!((mapping.topic.as_str(), mapping.consumer_group.as_str()), ("pcap", "probegram-aggregate"));
+        assert_eq!(
+            (mapping.topic.as_str(), mapping.consumer_group.as_str()),
+            ("pcap", "probegram-aggregate")
+        );
         assert_eq!((mapping.batch_size, mapping.window_s), (10_000, 20));
         assert!(mapping.filters[0].passes(br#"{"wlan_fc_type_subtype":["0x0004"]}"#));
         assert!(!mapping.filters[0].passes(br#"{"wlan_fc_type_subtype":["29"]}"#));

@@ -24,7 +24,11 @@ pub async fn ask(webhook: &Webhook, text: &str) -> Option<String> {
 ///
 /// # Errors
 /// When the terminal fails.
-pub fn chat(webhook: &Webhook, handle: &Handle, mut say: impl FnMut(&str) -> std::io::Result<()>) -> anyhow::Result<()> {
+pub fn chat(
+    webhook: &Webhook,
+    handle: &Handle,
+    mut say: impl FnMut(&str) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     let mut editor = DefaultEditor::new().context("the terminal cannot be used for a chat")?;
     loop {
         match editor.readline("> ") {
