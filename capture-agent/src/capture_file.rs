@@ -93,7 +93,7 @@ impl<F> Frames<F> {
         F: FnMut(u64, Captured<'_>) -> Result<(), E>,
     {
         if bytes.len() > MAX_FRAME {
-            return Err(self.damaged("it is longer than any frame"));
+            return Err(self.damaged("its length cannot be"));
         }
         self.number += 1;
         let Some(link_type) = link_type else { return Ok(()) };
@@ -286,14 +286,14 @@ mod tests {
     fn simple_and_obsolete_packets_are_read() {
         for order in [LITTLE, BIG] {
             let mut file = order.section();
-            file.extend(order.interface(127, 4, &[]));
-            file.extend(order.block(3, &[&(order.u32)(9)[..], b"fram"].concat()));
+            file.extend(order.interface(127, 3, &[]));
+            file.extend(order.block(3, &[&(order.u32)(9)[..], b"fra"].concat()));
             file.extend(order.block(3, &[&(order.u32)(3)[..], b"fra"].concat()));
             let numbers = [0, 5_000, 4, 9].map(order.u32).concat();
             file.extend(order.block(2, &[&(order.u16)(0)[..], &(order.u16)(1), &numbers, b"fram"].concat()));
             let (seen, result) = frames_of(&file[..]);
             let expected = vec![
-                (1, LinkType::Radiotap, 0, b"fram".to_vec(), 9),
+                (1, LinkType::Radiotap, 0, b"fra".to_vec(), 9),
                 (2, LinkType::Radiotap, 0, b"fra".to_vec(), 3),
                 (3, LinkType::Radiotap, 5, b"fram".to_vec(), 9),
             ];
@@ -344,16 +344,22 @@ mod tests {
             file.resize(1_000_000, 0);
             let (seen, result) = frames_of(&file[..]);
             assert_eq!(seen.len(), 1);
-            assert!(matches!(result, Err(ReadError::Damaged { frame: 2, .. })), "{length}: {result:?}");
+            let message = result.unwrap_err().to_string();
+            assert!(message.contains("frame 2: its length cannot be"), "{length}: {message}");
         }
-        for (position, value) in
-            [(84 + 4, 11_u32), (84 + 4, u32::MAX), (84 + 20, 5), (84 + 20, u32::MAX), (84 + 8, 1)]
-        {
+        for (position, value, problem) in [
+            (84 + 4, 11_u32, "the length of its block cannot be"),
+            (84 + 4, 16 * 1024 * 1024 + 1, "the length of its block cannot be"),
+            (84 + 8, 1, "its interface is not described"),
+            (84 + 20, 5, "its block contradicts itself"),
+            (84 + 20, u32::MAX, "its block contradicts itself"),
+        ] {
             let mut file = sample_pcapng();
             file[position..][..4].copy_from_slice(&value.to_be_bytes());
             let (seen, result) = frames_of(&file[..]);
             assert_eq!(seen.len(), 1);
-            assert!(matches!(result, Err(ReadError::Damaged { frame: 2, .. })), "{position}: {result:?}");
+            let message = result.unwrap_err().to_string();
+            assert!(message.contains(&format!("frame 2: {problem}")), "{position}, {value}: {message}");
         }
     }
 

@@ -4,8 +4,8 @@
 //! * What the topic says: [`record`] turns a [`Probe`] into a record of topic `pcap` and back, in every form it has had.
 //! * What we keep: [`tally`], a commutative monoid over probes.
 
-pub mod event_time;
 mod avs;
+pub mod event_time;
 mod fingerprint;
 pub mod link_layer;
 pub mod mac;

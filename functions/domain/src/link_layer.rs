@@ -355,9 +355,12 @@ mod tests {
 
     #[test]
     fn an_original_length_below_the_captured_one_loses_nothing() {
-        let bytes = radiotap(0x10, &with_fcs(frame()));
+        let mut bytes = radiotap(0x10, &with_fcs(frame()));
         let captured = Captured { time: 0, link_type: LinkType::Radiotap, bytes: &bytes, original_length: 0 };
         assert_eq!(decode(&captured, FcsPolicy::Verify).unwrap().source, Some(Mac::new(PHONE)));
+        bytes[30] ^= 1;
+        let captured = Captured { time: 0, link_type: LinkType::Radiotap, bytes: &bytes, original_length: 0 };
+        assert_eq!(decode(&captured, FcsPolicy::Verify), Err(Rejected::BadFcs));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) struct Packet<'a> {
 /// Reads the header; `None` when it or one of its fields was not captured whole.
 pub(crate) fn open(bytes: &[u8]) -> Option<Packet<'_>> {
     let (&[_version, flags, low, high, dlt @ ..], mut rest) = bytes.split_first_chunk::<8>()?;
-    let length = usize::from(u16::from_le_bytes([low, high])).max(8);
+    let length = usize::from(u16::from_le_bytes([low, high]));
     let mut radio = Radio::default();
     let mut is_aggregate = false;
     // The last field decides where the header ends, also where the header's length says otherwise.

@@ -211,11 +211,12 @@ mod tests {
 
     #[test]
     fn a_frame_shorter_than_its_header_is_a_probe_request_of_nobody() {
-        let probe = read(0, &Radio::default(), &[PROBE_REQUEST, 0, 0, 0, 1, 1, 1, 1, 1, 1], 10);
-        assert_eq!(
-            (probe.source, probe.receiver, probe.sequence, probe.ssid),
-            (None, None, None, SsidElement::Absent)
-        );
+        for length in 2..24 {
+            let frame = &[&[PROBE_REQUEST][..], &[0; 22]].concat()[..length];
+            let probe = read(0, &Radio::default(), frame, frame.len());
+            assert_eq!((probe.source, probe.receiver, probe.bssid, probe.sequence), (None, None, None, None));
+            assert_eq!((probe.ssid, probe.fingerprint), (SsidElement::Absent, None));
+        }
     }
 
     #[test]

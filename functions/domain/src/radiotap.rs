@@ -221,6 +221,9 @@ mod tests {
     #[test]
     fn without_a_new_namespace_the_bits_go_on_at_32() {
         assert_eq!(signal(&[SIGNAL | ANOTHER_WORD, SIGNAL], &[0xb0, 0xb1]), Some(-80));
+        // and where nothing is known, nothing behind it can be found
+        let words = [SIGNAL | ANOTHER_WORD, SIGNAL | RADIOTAP_NAMESPACE | ANOTHER_WORD, SIGNAL];
+        assert_eq!(signal(&words, &[0xb0, 0xb1, 0xb2]), Some(-80));
         // words without fields are passed over
         let words = [ANOTHER_WORD, RADIOTAP_NAMESPACE | ANOTHER_WORD, SIGNAL];
         assert_eq!(signal(&words, &[0xb1]), Some(-79));
@@ -264,6 +267,21 @@ mod tests {
         let mut header = header(&[SIGNAL], &[0xb0]);
         header[0] = 1;
         assert_eq!(read(&header), Some(Radio::default()));
+    }
+
+    #[test]
+    fn every_field_has_its_size() {
+        let mut fields = vec![0xee; 115];
+        let positions = [(18, 0x85), (19, 0x09), (24, 0xb0), (50, 6)];
+        for (position, byte) in positions {
+            fields[position - 8] = byte;
+        }
+        let radio = read(&header(&[(1 << 19) - 1], &fields)).unwrap();
+        assert_eq!((radio.signal_dbm, radio.channel), (Some(-80), Some(6)));
+        // the 0-length PSDU is byte 122, behind all of them
+        let words = [(1 << 27) - 1];
+        assert!(read(&header(&words, &fields)).is_none());
+        assert!(read(&header(&words, &fields[..114])).is_some());
     }
 
     #[test]
