@@ -38,6 +38,7 @@ build: cargo packages-build ## programs for real use: target/release/capture-age
 bench: cargo packages-bench build ## the figures: frames per second and memory
 	cargo build --workspace --all-targets
 	cargo bench --profile dev --workspace --bench read_capture --bench spool_to_kafka
+	cargo bench -p probegram --bench aggregate
 
 prove: cargo packages-build ## the guarded merge over 10,000 random schedules of delivery
 	PROBEGRAM_SCHEDULES=10000 cargo test --workspace --test guarded_merge

@@ -47,6 +47,15 @@ pub struct LogRecord {
     pub value: Option<Vec<u8>>,
 }
 
+impl LogRecord {
+    /// About how much memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        size_of::<Self>() + length(&self.key) + length(&self.value)
+    }
+}
+
 /// Records of one partition on their way to the function.
 #[derive(Debug)]
 pub struct Batch {
@@ -132,6 +141,12 @@ impl Batch {
         Ok(())
     }
 
+    /// How many records are in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// When the batch goes out even if it is not full; `None` while it is empty.
     #[must_use]
     pub fn due(&self, window: Duration) -> Option<Instant> {
@@ -139,7 +154,10 @@ impl Batch {
     }
 
     /// The event as Lambda gives it to the function.
-    fn event(&self) -> serde_json::Result<Box<RawValue>> {
+    ///
+    /// # Errors
+    /// None that is known: text and numbers can be written.
+    pub fn event(&self) -> serde_json::Result<Box<RawValue>> {
         serde_json::value::to_raw_value(&serde_json::json!({
             "eventSource": "SelfManagedKafka",
             "bootstrapServers": "127.0.0.1:9092",
