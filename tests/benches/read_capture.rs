@@ -2,6 +2,8 @@
 //!
 //! The file has 1,000,000 frames, 200,000 of them probe requests. CPU seconds are user and system, of all threads; the goal is at
 //! least half of libpcap's rate, within 30 MB of memory.
+//!
+//! The agent is the optimised one. The loop is built with the tests: its own few instructions cost a tenth of libpcap's time there.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a benchmark's way to fail and to tell
 
 use std::fs::File;
