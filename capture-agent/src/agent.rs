@@ -44,6 +44,28 @@ pub enum AgentError {
     Thread(std::io::Error),
 }
 
+/// The agent has done its work, but for the last.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it did.
+    pub done: Done,
+    import: Option<(Import, Spool)>,
+}
+
+impl Ended {
+    /// Forgets how far the files of an import were taken, so that they count again when they are read again. To be called when
+    /// the user has been told that it has ended: killed before, it goes on; killed after, nobody expects it to.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn close(self) -> Result<(), SpoolError> {
+        match self.import {
+            Some((import, mut spool)) => import.forget(&mut spool),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What the agent did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
@@ -108,7 +130,7 @@ pub fn run(
     spool: Spool,
     kafka: Option<Kafka>,
     stop: &Arc<AtomicBool>,
-) -> Result<Done, AgentError> {
+) -> Result<Ended, AgentError> {
     let import = match &source {
         Source::Files(import) => Some(import.clone()),
         Source::Radio(_) => None,
@@ -152,17 +174,17 @@ pub fn run(
         Outcome::Imported(Imported::Damaged) => End::Damaged,
         Outcome::Imported(Imported::Complete) | Outcome::Heard(_) => End::Complete,
     };
-    let mut dropped = 0;
-    if let Some(mut written) = written {
-        dropped = written.spool.dropped() + written.lost;
-        if let Some(import) = import
-            && end != End::Stopped
-        {
-            import.forget(&mut written.spool)?;
+    let dropped = written.as_ref().map_or(0, |written| written.spool.dropped() + written.lost);
+    let import = match (import, written) {
+        (Some(import), Some(written)) if end != End::Stopped => {
+            // beforehand: a program that has said it is done should be gone at once
+            written.spool.checkpoint()?;
+            Some((import, written.spool))
         }
-    }
+        _ => None,
+    };
     let heard = if let Outcome::Heard(heard) = outcome { heard } else { Heard::default() };
-    Ok(Done { counts, end, drained, heard, dropped })
+    Ok(Ended { done: Done { counts, end, drained, heard, dropped }, import })
 }
 
 struct Read {

@@ -158,7 +158,7 @@ impl Work {
 
     fn session(&mut self) -> Result<End, SpoolError> {
         let one_by_one = self.reports().one_by_one;
-        let context = Context { kafka: self.kafka.clone(), reports: Arc::clone(&self.reports) };
+        let context = Context { kafka: self.kafka.clone(), one_by_one, reports: Arc::clone(&self.reports) };
         let producer = match self.kafka.producer(one_by_one, context) {
             Ok(producer) => producer,
             Err(error) => {
@@ -357,6 +357,8 @@ impl Reports {
 /// librdkafka's calls to us.
 struct Context {
     kafka: Kafka,
+    /// Of this producer: the rest of a refused batch still comes after the wish for the next.
+    one_by_one: bool,
     reports: Arc<Mutex<Reports>>,
 }
 
@@ -368,15 +370,17 @@ impl Context {
     fn failed(&self, sequence: usize, code: RDKafkaErrorCode) {
         let mut reports = self.reports();
         match remedy(code) {
-            Remedy::Split if reports.one_by_one => {
+            Remedy::Split if self.one_by_one => {
                 reports.in_flight.report(sequence, Fate::Settled);
                 reports.refused += 1;
                 tracing::error!("Kafka refuses a record for good, and it was passed over: {code}");
             }
             Remedy::Split => {
                 reports.in_flight.report(sequence, Fate::Failed);
-                reports.one_by_one = true;
                 reports.trouble = true;
+                if std::mem::replace(&mut reports.one_by_one, true) {
+                    return;
+                }
                 tracing::warn!(
                     "Kafka refuses a batch ({code}); the records go one by one, which is slow: raise max.message.bytes of topic {}, or set batch.size in --kafka-config below it",
                     self.kafka.topic
@@ -451,5 +455,100 @@ impl ProducerContext for Context {
                 self.failed(sequence, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::Recorded;
+    use crate::spool::{Retention, Spool, WhenFull};
+    use crate::spool_writer::SpoolWriter;
+    use rdkafka::ClientConfig;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::message::Message as _;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use rdkafka::{Offset, TopicPartitionList};
+
+    const RECORDS: usize = 1_000;
+
+    /// Spools some records and drains them into a cluster that answers the first requests to write with these errors. What the
+    /// topic holds then, and what the drain says.
+    fn drain_through(errors: &[RDKafkaRespErr]) -> (Vec<String>, Drained) {
+        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        cluster.create_topic("pcap", 1, 1).unwrap();
+        cluster.request_errors(RDKafkaApiKey::Produce, errors);
+        let directory = tempfile::tempdir().unwrap();
+        let retention =
+            Retention { bytes: 64 << 20, age: Duration::from_secs(3600), when_full: WhenFull::Refuse };
+        let spool = Spool::open(directory.path(), retention).unwrap();
+        let writer = SpoolWriter::start(spool, true).unwrap();
+        for number in 0..RECORDS {
+            let value = number.to_string();
+            writer.intake().push(Recorded { key: Some(b"key"), value: value.as_bytes() }, 0).unwrap();
+        }
+        assert!(writer.flush(Duration::from_secs(60)));
+        let kafka = Kafka::new(&cluster.bootstrap_servers(), "pcap", None).unwrap();
+        let reader = SpoolReader::open_read_only(directory.path()).unwrap().unwrap();
+        let drain = Drain::start(kafka, reader, writer.intake()).unwrap();
+        drain.end_when_all_is_sent();
+        let drained = drain.join();
+        let spool = writer.finish().unwrap().spool;
+        assert_eq!(spool.acknowledged(PCAP).unwrap(), i64::try_from(RECORDS).unwrap());
+        (read_all(&cluster.bootstrap_servers(), RECORDS - usize::try_from(drained.refused).unwrap()), drained)
+    }
+
+    fn read_all(bootstrap_servers: &str, expected: usize) -> Vec<String> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap_servers)
+            .set("group.id", "unused")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let mut from_the_beginning = TopicPartitionList::new();
+        from_the_beginning.add_partition_offset("pcap", 0, Offset::Beginning).unwrap();
+        consumer.assign(&from_the_beginning).unwrap();
+        let mut values = Vec::new();
+        loop {
+            match consumer.poll(Duration::from_secs(60)).unwrap() {
+                Ok(message) => values.push(String::from_utf8(message.payload().unwrap().to_vec()).unwrap()),
+                Err(KafkaError::PartitionEOF(_)) if values.len() >= expected => return values,
+                Err(KafkaError::PartitionEOF(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn numbers() -> Vec<String> {
+        (0..RECORDS).map(|number| number.to_string()).collect()
+    }
+
+    #[test]
+    fn what_kafka_may_take_later_is_sent_again_and_arrives_once() {
+        for error in [
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+        ] {
+            let (mut values, drained) = drain_through(&[error]);
+            let expected = Drained { delivered: RECORDS as u64, refused: 0, is_complete: true };
+            assert_eq!(drained, expected, "{error:?}");
+            values.sort_by_key(|value| value.parse::<usize>().unwrap());
+            assert_eq!(values, numbers(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_is_split_and_only_a_record_that_is_refused_alone_is_passed_over() {
+        let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        let (values, drained) = drain_through(&[too_large]);
+        assert_eq!(drained, Drained { delivered: RECORDS as u64, refused: 0, is_complete: true });
+        assert_eq!(values, numbers());
+
+        let (values, drained) = drain_through(&[too_large, too_large]);
+        assert_eq!(drained, Drained { delivered: RECORDS as u64 - 1, refused: 1, is_complete: true });
+        assert_eq!(values, numbers().split_off(1));
     }
 }

@@ -76,9 +76,11 @@ fn keep(cli: &Cli) -> anyhow::Result<ExitCode> {
         Some(radio) => Source::Radio(radio),
         None => Source::Files(Import::resume(&cli.read, &spool)?),
     };
-    let done = agent::run(source, Recorder::new(cli.fcs.into(), cli.sensor()), spool, kafka, &stop)?;
-    say(format_args!("{done}"));
-    Ok(match done.end {
+    let ended = agent::run(source, Recorder::new(cli.fcs.into(), cli.sensor()), spool, kafka, &stop)?;
+    let end = ended.done.end;
+    say(format_args!("{}", ended.done));
+    ended.close()?;
+    Ok(match end {
         End::Complete => ExitCode::SUCCESS,
         End::Damaged => ExitCode::from(DAMAGED),
         End::Stopped => {

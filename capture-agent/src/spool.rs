@@ -277,6 +277,14 @@ impl Spool {
         Ok(())
     }
 
+    /// Moves all of the log into the database, as closing it does, so that closing is quick.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn checkpoint(&self) -> Result<(), SpoolError> {
+        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_busy| Ok(()))?)
+    }
+
     /// How far a file that was not read to its end, or whose import did not end, has been taken.
     ///
     /// # Errors
@@ -418,7 +426,7 @@ impl Spool {
     fn cut_long_log(&self) -> Result<(), SpoolError> {
         let log = self.directory.join(format!("{DATABASE}-wal"));
         if fs::metadata(log).is_ok_and(|log| log.len() > LONG_LOG_BYTES) {
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_busy| Ok(()))?;
+            self.checkpoint()?;
         }
         Ok(())
     }
