@@ -1,7 +1,7 @@
 //! `probegram demo`: a made-up household, heard by the agent, counted by `aggregate`, told by `bot`. All of it the real code.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,13 +16,13 @@ use domain::link_layer::FcsPolicy;
 use jiff::tz::TimeZone;
 use state::Generation;
 use state::tallies::Retention;
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::cli::Demo;
 use crate::embedded::Embedded;
 use crate::host::{self, Host};
 use crate::household::{self, GUESTS, HOME, LAPTOP, SPEAKER};
+use crate::shutdown::Signals;
 use crate::template::Template;
 use crate::{shutdown, terminal};
 
@@ -64,13 +64,14 @@ pub async fn run(options: Demo) -> anyhow::Result<()> {
     let retention = Retention::in_days(aggregate::Context::DAY_RETENTION_DAYS, None);
     let host = Host::new(embedded.table(), mapping, retention, time_zone, &[]).await?;
 
+    let mut signals = Signals::listen()?;
     let (trigger, shutdown) = shutdown::channel();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     host::feed(&host, None, directory.path().to_owned(), Generation::FIRST, &shutdown, &mut tasks);
     let told = tokio::select! {
         told = tell(&host, &embedded) => told,
         task = host::failed(&mut tasks) => task,
-        signal = shutdown::signal() => signal.map_err(Into::into),
+        () = signals.wait() => Ok(()),
     };
     trigger.pull();
     while tasks.join_next().await.is_some() {}
@@ -84,7 +85,7 @@ fn listen(capture: &Path, directory: &Path) -> anyhow::Result<Done> {
         Spool::open(directory, SpoolRetention { bytes: 64 << 20, age: day, when_full: WhenFull::Refuse })?;
     let files = Import::resume(&[capture.to_owned()], &spool)?;
     let recorder = Recorder::new(FcsPolicy::Verify, "hallway".to_owned());
-    Ok(agent::run(Source::Files(files), recorder, spool, None, &Arc::new(AtomicBool::new(false)))?)
+    Ok(agent::run(Source::Files(files), recorder, spool, None, &Arc::new(AtomicBool::new(false)))?.done)
 }
 
 async fn tell(host: &Host, embedded: &Embedded) -> anyhow::Result<()> {
@@ -94,16 +95,12 @@ async fn tell(host: &Host, embedded: &Embedded) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "  aggregate  every one counted once, in {} items of the table", embedded.items()?)?;
     writeln!(stdout, "  bot        answers from the table\n")?;
-    if std::io::stdin().is_terminal() && stdout.is_terminal() {
+    if terminal::is_ours() {
         writeln!(
             stdout,
             "Ask for a device, such as {LAPTOP} or {SPEAKER},\nor for a network: /ssid {GUESTS}. /help tells more, Ctrl-D leaves.\n"
         )?;
-        let (webhook, handle) = (host.webhook.clone(), Handle::current());
-        return tokio::task::spawn_blocking(move || {
-            terminal::chat(&webhook, &handle, |text| writeln!(std::io::stdout(), "{text}"))
-        })
-        .await?;
+        return terminal::chat(host.webhook.clone()).await;
     }
     let spoken = SPEAKER.replace(':', "-").to_uppercase();
     for question in [LAPTOP, &spoken, &format!("/ssid {GUESTS}"), &format!("/ssid {HOME}"), UNKNOWN] {

@@ -1,6 +1,6 @@
 //! `probegram local`: hosts the functions, the table, and the ways in and out.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::directory::DataDirectory;
 use crate::embedded::Embedded;
 use crate::event_source::EventSource;
 use crate::long_polling::{self, Webhook};
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::{self, Shutdown, Signals};
 use crate::template::{EventSourceMapping, Template};
 use crate::{http_api, kafka_source, remote_table, spool_source, terminal};
 
@@ -132,6 +132,8 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
             .await?;
     let telegram = telegram(&options).await?;
     let listener = http_api::bind(options.http).await?;
+    // before anybody is told that it is ready: until now a signal ends it at once, and nothing is lost
+    let mut signals = Signals::listen()?;
     let address = listener.local_addr()?;
 
     let (trigger, shutdown) = shutdown::channel();
@@ -145,7 +147,7 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     writeln!(stdout, "ready http://{address}")?;
     stdout.flush()?;
 
-    let in_terminal = telegram.is_none() && std::io::stdin().is_terminal() && stdout.is_terminal();
+    let in_terminal = telegram.is_none() && terminal::is_ours();
     if let Some(client) = telegram {
         if options.allow_chats.is_empty() {
             tracing::warn!(
@@ -159,7 +161,7 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         });
     }
     let ended = tokio::select! {
-        signal = shutdown::signal() => signal.map_err(Into::into),
+        () = signals.wait() => Ok(()),
         chat = chat(&host), if in_terminal => chat,
         task = failed(&mut tasks) => task,
     };
@@ -268,16 +270,11 @@ pub async fn failed(tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<(
 
 /// A chat in the terminal.
 async fn chat(host: &Host) -> anyhow::Result<()> {
-    let (webhook, handle) = (host.webhook.clone(), Handle::current());
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "\nSend me a MAC address, or /help. Ctrl-D leaves.")?;
-    tokio::task::spawn_blocking(move || {
-        terminal::chat(&webhook, &handle, |text| writeln!(std::io::stdout(), "{text}"))
-    })
-    .await?
+    writeln!(std::io::stdout(), "\nSend me a MAC address, or /help. Ctrl-D leaves.")?;
+    terminal::chat(host.webhook.clone()).await
 }
 
-/// The bot's token, tried out.
+/// The bot with its token.
 async fn telegram(options: &Local) -> anyhow::Result<Option<telegram::Client>> {
     let place = match (&options.telegram_token_file, &options.telegram_token_secret) {
         (Some(file), _) => Place::File(file.clone()),

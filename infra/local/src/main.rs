@@ -6,10 +6,33 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use probegram::cli::{Cli, Command};
+use probegram::terminal::Settings;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("probegram cannot start its threads: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let settings = Settings::keep();
+    let outcome = runtime.block_on(run(cli.command));
+    drop(settings);
+    // A thread that waits for a line of the terminal, or for a broker that is away, is not waited for.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Demo(demo) => {
             runtime::log::init_for_people("error");
             probegram::demo::run(demo).await
@@ -17,13 +40,6 @@ async fn main() -> ExitCode {
         Command::Local(local) => {
             runtime::log::init_for_people("info,aws_config=warn");
             probegram::host::run(*local).await
-        }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::from(2)
         }
     }
 }
