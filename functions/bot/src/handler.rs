@@ -11,7 +11,6 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::encodings::Body;
 use domain::{Mac, Ssid};
 use http::{HeaderMap, HeaderValue, Method, header};
-use percent_encoding::percent_decode_str;
 
 use crate::api::{self, Answer, Question};
 use crate::context::Context;
@@ -52,6 +51,8 @@ fn may_ask(request: &ApiGatewayV2httpRequest, context: &Context) -> bool {
     context.open_to_this_machine || signed
 }
 
+/// What is asked for. API Gateway hands the path on percent-decoded in `rawPath` (of an HTTP API), so a name that is no UTF-8,
+/// or has a question mark in it, can only be asked for by `?hex=`.
 fn question(path: &str, request: &ApiGatewayV2httpRequest) -> Result<Question, Answer> {
     let parameter = |name| request.query_string_parameters.first(name).map(str::to_owned);
     let bad = |why: String| Answer::error(400, &why);
@@ -59,11 +60,10 @@ fn question(path: &str, request: &ApiGatewayV2httpRequest) -> Result<Question, A
         return Ok(Question::Status);
     }
     if let Some(mac) = path.strip_prefix("/v1/devices/") {
-        let mac = percent_decode_str(mac).decode_utf8_lossy();
         return mac.parse::<Mac>().map(Question::Device).map_err(|why| bad(why.to_string()));
     }
     let ssid = match (path.strip_prefix("/v1/ssids/"), path == "/v1/ssids", parameter("hex")) {
-        (Some(encoded), _, _) => Ssid::new(percent_decode_str(encoded).collect::<Vec<u8>>()),
+        (Some(name), _, _) => Ssid::new(name.as_bytes()),
         (None, true, Some(hex)) => Ssid::from_hex(&hex),
         (None, true, None) => {
             return Err(bad("name an SSID: /v1/ssids/NAME or /v1/ssids?hex=524e4d30".to_owned()));
@@ -72,7 +72,8 @@ fn question(path: &str, request: &ApiGatewayV2httpRequest) -> Result<Question, A
             return Err(Answer::error(404, "there is no such thing here; try GET /v1/status"));
         }
     };
-    ssid.map(|ssid| Question::Ssid { ssid, after: parameter("after") }).map_err(|why| bad(why.to_string()))
+    ssid.map(|ssid| Question::Ssid { ssid, after: parameter("after").filter(|after| !after.is_empty()) })
+        .map_err(|why| bad(why.to_string()))
 }
 
 /// The request's body, which API Gateway may have turned into Base64.

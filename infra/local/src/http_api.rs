@@ -1,7 +1,7 @@
 //! The HTTP API on this machine: each request becomes the one that API Gateway hands to the function `bot`.
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::{Router, http};
 use http::{HeaderMap, Method, StatusCode, Uri, header};
+use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 
 use crate::shutdown::Shutdown;
@@ -50,6 +51,10 @@ async fn answer(
         return (StatusCode::MISDIRECTED_REQUEST, [(header::CONTENT_TYPE, "application/json")], why)
             .into_response();
     }
+    if percent_decode_str(uri.path()).decode_utf8().is_err() {
+        let why = r#"{"error":"the path is not UTF-8: ask for an SSID of other bytes by /v1/ssids?hex="}"#;
+        return (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], why).into_response();
+    }
     let response = bot::handle(&request(method, &uri, headers, &body), &bot).await;
     let status =
         u16::try_from(response.status_code).ok().and_then(|status| StatusCode::from_u16(status).ok());
@@ -64,14 +69,18 @@ fn is_for_this_machine(headers: &HeaderMap) -> bool {
         Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
         _ => host,
     };
-    matches!(name, "127.0.0.1" | "localhost" | "[::1]")
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    // an address cannot be made to point elsewhere
+    address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        || name.eq_ignore_ascii_case("localhost")
 }
 
 /// A request as API Gateway writes it, payload format 2.0.
 #[must_use]
 pub fn request(method: Method, uri: &Uri, headers: HeaderMap, body: &[u8]) -> ApiGatewayV2httpRequest {
     let mut request = ApiGatewayV2httpRequest::default();
-    request.raw_path = Some(uri.path().to_owned());
+    // HTTP APIs decode it; what is no UTF-8 then is told apart by nobody
+    request.raw_path = Some(percent_decode_str(uri.path()).decode_utf8_lossy().into_owned());
     request.raw_query_string = uri.query().map(str::to_owned);
     request.query_string_parameters = uri.query().unwrap_or_default().parse().unwrap_or_default();
     request.headers = headers;
