@@ -57,6 +57,18 @@ pub enum TelegramError {
     },
 }
 
+impl TelegramError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TooManyRequests { .. } => true,
+            Self::Refused { code, .. } => *code >= 500,
+            Self::Unauthorized | Self::Conflict(_) => false,
+        }
+    }
+}
+
 /// How the Bot API answers. <https://core.telegram.org/bots/api#making-requests>
 #[derive(Deserialize)]
 struct Answer {

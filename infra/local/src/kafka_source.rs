@@ -29,6 +29,8 @@ use crate::shutdown::Shutdown;
 const POLL: Duration = Duration::from_millis(100);
 /// How long a question to the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a question may take that can as well be asked again later: meanwhile nothing is read.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the log's end is asked for.
 const ENDS_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a partition that wait for the batch before them, before its reading is paused.
@@ -151,6 +153,8 @@ impl Group {
                 let progress = absorbed.iter().find(|at| at.topic == *topic && at.partition == partition);
                 let start = match (commit, progress.map(|at| at.progress)) {
                     (Some(Offset::Offset(commit)), Some(at)) => commit.min(at.through + 1).max(at.from),
+                    // Begun and without a commit: the topic may be a new one. What lies before `from` aggregate leaves out.
+                    (_, Some(at)) if at.through >= at.from => 0,
                     (_, Some(at)) => at.from,
                     _ => 0,
                 };
@@ -252,7 +256,7 @@ impl Reading<'_> {
     fn take(&mut self, number: i32, record: LogRecord) {
         let Some(partition) = self.partitions.get_mut(&number) else { return };
         partition.at_end_since = None;
-        partition.waiting_bytes += record.value.as_ref().map_or(0, Vec::len);
+        partition.waiting_bytes += record.bytes();
         partition.waiting.push_back(record);
         partition.fill(self.source);
         if partition.waiting_bytes > MAX_WAITING_BYTES && !partition.paused {
@@ -336,17 +340,19 @@ impl Reading<'_> {
         self.ends_at = Some(Instant::now() + ENDS_EVERY);
         let topic = &self.source.mapping.topic;
         for (&number, partition) in &mut self.partitions {
-            match self.consumer.fetch_watermarks(topic, number, TIMEOUT) {
+            // Offsets that hold no record (markers of transactions, retention) count as read when the broker had nothing
+            // more to give since the log ended there, for a while: what was written a moment ago is still on its way.
+            let quiet = partition.at_end_since.is_some_and(|since| since.elapsed() >= ENDS_EVERY);
+            let idle = partition.waiting.is_empty() && partition.batch.is_empty() && !partition.in_flight;
+            if quiet && idle && partition.end != i64::MAX {
+                partition.batch.skip_to(partition.end);
+            }
+            match self.consumer.fetch_watermarks(topic, number, SHORT_TIMEOUT) {
                 Ok((_first, end)) => partition.end = end,
                 Err(error) => {
-                    tracing::debug!(%error, partition = number, "the end of a partition is not to be had")
+                    tracing::debug!(%error, partition = number, "the end of a partition is not to be had");
+                    break; // the brokers are away, most likely for the others too
                 }
-            }
-            // Offsets that hold no record (markers of transactions, retention) count as read when the broker had nothing
-            // more to give for a while.
-            let quiet = partition.at_end_since.is_some_and(|since| since.elapsed() >= ENDS_EVERY);
-            if quiet && partition.waiting.is_empty() && partition.batch.is_empty() && !partition.in_flight {
-                partition.batch.skip_to(partition.end);
             }
         }
     }
@@ -412,7 +418,7 @@ impl Partition {
     /// Moves waiting records into the batch while it has room.
     fn fill(&mut self, source: &EventSource) {
         while let Some(record) = self.waiting.pop_front() {
-            let bytes = record.value.as_ref().map_or(0, Vec::len);
+            let bytes = record.bytes();
             match self.batch.take(record, &source.mapping) {
                 Ok(()) => self.waiting_bytes -= bytes,
                 Err(record) => {

@@ -60,7 +60,7 @@ pub async fn run(client: &Client, webhook: &Webhook, shutdown: &Shutdown) {
                     }
                     // Asking from beyond it confirms it, so an update that was not answered comes again.
                     let id = update.get("update_id").and_then(Value::as_i64).unwrap_or(offset);
-                    offset = offset.max(id + 1);
+                    offset = offset.max(id.saturating_add(1));
                 }
             }
             Err(error) => {
@@ -82,7 +82,7 @@ async fn send(client: &Client, message: &telegram::Message, shutdown: &Shutdown)
         let wait = match client.send_message(message).await {
             Ok(()) => return,
             Err(TelegramError::TooManyRequests { retry_after }) => retry_after,
-            Err(error @ TelegramError::Unreachable { .. }) => {
+            Err(error) if error.retryable() => {
                 warn(&error, pause);
                 pause
             }
