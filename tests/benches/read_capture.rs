@@ -6,20 +6,16 @@
 //! The agent is the optimised one. The loop is built with the tests: its own few instructions cost a tenth of libpcap's time there.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a benchmark's way to fail and to tell
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
-use probegram_tests::frames;
+use probegram_tests::frames::{self, FRAMES};
 use probegram_tests::process::release_binary;
 
-const FRAMES: u32 = 1_000_000;
 const RUNS: usize = 5;
-const RADIOTAP: u32 = 127;
 
 fn main() {
     // cargo test runs benchmarks too, without this
@@ -27,7 +23,7 @@ fn main() {
         return;
     }
     let agent = release_binary("capture-agent");
-    let capture = capture();
+    let capture = frames::million();
     let bytes = capture.metadata().unwrap().len();
     println!("{FRAMES} frames, {} probe requests, {} MB", FRAMES / 5, bytes / 1_000_000);
     let libpcap = best("libpcap's pcap_next_ex loop", UsageWho::RUSAGE_SELF, || pcap_loop(&capture));
@@ -80,32 +76,4 @@ fn pcap_loop(capture: &Path) {
         frames += 1;
     }
     assert_eq!(frames, FRAMES);
-}
-
-/// The file, the same every time: of five frames one is a probe request, the others are beacons and data of 60 to 300 bytes.
-fn capture() -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("million-frames.pcap");
-    if path.exists() {
-        return path;
-    }
-    let mut random = fastrand::Rng::with_seed(2020);
-    // under another name until it is whole
-    let unfinished = path.with_extension("unfinished");
-    let mut file = BufWriter::new(File::create(&unfinished).unwrap());
-    frames::write_pcap_header(&mut file, RADIOTAP).unwrap();
-    for number in 0..FRAMES {
-        let frame = if number % 5 == 0 {
-            let source = [2, random.u8(..), random.u8(..), 0, 0, 1];
-            let ssid = &b"a network's name"[..random.usize(0..=16)];
-            frames::probe_request(source, ssid, random.u16(0..4096))
-        } else {
-            frames::other(if random.bool() { 0x80 } else { 0x88 }, random.usize(60..300))
-        };
-        let frame = frames::radiotap(random.i8(-95..-20), &frames::with_fcs(frame));
-        frames::write_pcap_record(&mut file, 1_700_000_000_000_000 + u64::from(number) * 1_000, &frame)
-            .unwrap();
-    }
-    file.flush().unwrap();
-    std::fs::rename(&unfinished, &path).unwrap();
-    path
 }

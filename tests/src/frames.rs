@@ -1,6 +1,10 @@
 //! Frames and capture files made by ourselves, so that none of other people's devices is needed.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use crate::process::target;
 
 /// A probe request in 2.4 GHz as a phone of some years ago sends it: rates, HT, extended and vendor capabilities.
 #[must_use]
@@ -43,8 +47,8 @@ pub fn with_fcs(mut frame: Vec<u8>) -> Vec<u8> {
 #[must_use]
 pub fn radiotap(signal_dbm: i8, frame: &[u8]) -> Vec<u8> {
     let [signal] = signal_dbm.to_le_bytes();
-    let mut bytes = vec![0, 0, 30, 0, 0x2f, 0, 0, 0xa0, 0x20, 0x08, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x10, 2];
-    bytes.extend([0x85, 0x09, 0xa0, 0, signal, 0, signal, 0]);
+    let mut bytes = vec![0, 0, 33, 0, 0x2f, 0, 0, 0xa0, 0x20, 0x08, 0, 0, 0, 0, 0, 0];
+    bytes.extend([1, 0, 0, 0, 0, 0, 0, 0, 0x10, 2, 0x85, 0x09, 0xa0, 0, signal, signal, 0]);
     bytes.extend(frame);
     bytes
 }
@@ -148,4 +152,40 @@ pub fn pcapng(interfaces: &[(u16, &[Vec<u8>])]) -> Vec<u8> {
         }
     }
     file
+}
+
+/// How many frames [`million`] has. Every fifth is a probe request.
+pub const FRAMES: u32 = 1_000_000;
+
+/// The file that benchmarks read, the same every time, made when it is not there: of five frames one is a probe request, the
+/// others are beacons and data of 60 to 300 bytes.
+///
+/// # Panics
+/// If it cannot be written.
+#[must_use]
+pub fn million() -> PathBuf {
+    let path = target().join("tmp").join("million-frames.pcap");
+    if path.exists() {
+        return path;
+    }
+    let mut random = fastrand::Rng::with_seed(2020);
+    // under another name until it is whole
+    let unfinished = path.with_extension("unfinished");
+    let mut file = BufWriter::new(File::create(&unfinished).expect("a file in target/tmp"));
+    write_pcap_header(&mut file, 127).expect("room for 200 MB");
+    for number in 0..FRAMES {
+        let frame = if number % 5 == 0 {
+            let source = [2, random.u8(..), random.u8(..), 0, 0, 1];
+            let ssid = &b"a network's name"[..random.usize(0..=16)];
+            probe_request(source, ssid, random.u16(0..4096))
+        } else {
+            other(if random.bool() { 0x80 } else { 0x88 }, random.usize(60..300))
+        };
+        let frame = radiotap(random.i8(-95..-20), &with_fcs(frame));
+        write_pcap_record(&mut file, 1_700_000_000_000_000 + u64::from(number) * 1_000, &frame)
+            .expect("room for 200 MB");
+    }
+    file.flush().expect("room for 200 MB");
+    std::fs::rename(&unfinished, &path).expect("a new name");
+    path
 }
