@@ -172,7 +172,7 @@ fn the_corpora_hold_the_seeds() {
 /// The seeds are good inputs: mutations of what is rejected at once would prove nothing.
 #[test]
 fn the_seeds_are_understood() {
-    use domain::link_layer::{Captured, FcsPolicy, LinkType, decode};
+    use domain::link_layer::{Captured, FcsPolicy, LinkType, Rejected, decode};
     for (name, seed) in seeds("frame") {
         let dlt = [105, 119, 127, 163, 192][usize::from(seed[0] & 7)];
         let captured = Captured {
@@ -181,7 +181,20 @@ fn the_seeds_are_understood() {
             bytes: &seed[1..],
             original_length: seed.len() - 1,
         };
-        assert_eq!(decode(&captured, FcsPolicy::Verify).is_ok(), name != "beacon", "{name}");
+        let signal = decode(&captured, FcsPolicy::Verify).map(|probe| probe.signal_dbm);
+        let expected = match &name[..] {
+            "beacon" => Err(Rejected::NotAProbeRequest),
+            "bare" => Ok(None),
+            "radiotap-vendor" => Ok(Some(-78)),
+            _ => Ok(Some(-75)),
+        };
+        assert_eq!(signal, expected, "{name}");
+        // the choices say which ones have an FCS to verify
+        if seed[0] & 0x80 != 0 {
+            let damaged = [&seed[1..seed.len() - 1], &[!seed[seed.len() - 1]]].concat();
+            let captured = Captured { bytes: &damaged, ..captured };
+            assert_eq!(decode(&captured, FcsPolicy::Verify), Err(Rejected::BadFcs), "{name}");
+        }
     }
     for (name, seed) in seeds("record") {
         assert!(domain::record::decode(&seed).is_ok(), "{name}");
