@@ -225,10 +225,10 @@ impl Schedule {
         self.clock += self.random.i64(0..1000);
         NOW_MS.set(self.clock);
         let mac = Mac::new([0, 0, 0, 0, 0, self.random.u8(0..3)]);
-        let late = if self.random.u32(..4) == 0 {
-            self.random.i64(0..5 * DAY_MS)
-        } else {
-            self.random.i64(0..DAY_MS)
+        let late = match self.random.u32(..4) {
+            0 => self.random.i64(0..5 * DAY_MS),
+            1 => self.random.i64(0..DAY_MS),
+            _ => self.random.i64(0..500),
         };
         let ssid = match self.random.u32(..6) {
             0 => SsidElement::Wildcard,

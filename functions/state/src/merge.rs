@@ -93,7 +93,7 @@ async fn apply_one(
     table: &Table,
     change: &impl Change,
     loaded: Option<&Attributes>,
-    mut forgotten_before: EventTime,
+    forgotten_before: EventTime,
 ) -> Result<Effort, Error> {
     let mut effort = Effort::default();
     let mut pause = Backoff::default();
@@ -112,11 +112,6 @@ async fn apply_one(
             Put::Refused(actual) => {
                 effort.refusals += 1;
                 current = actual;
-                if let (None, Some(device)) = (&current, change.device()) {
-                    // It was there and is gone: the device may have been forgotten since.
-                    forgotten_before = forget::mark(table, device).await?;
-                    effort.reads += 1;
-                }
             }
         }
         if !pause.wait().await {

@@ -57,7 +57,8 @@ fn main() {
     let read: Vec<KafkaEvent<'_>> = events.iter().map(|event| KafkaEvent::read(event).unwrap()).collect();
     let records = || read.iter().flat_map(|event| event.partitions.values().flatten());
     let mut buffer = Vec::new();
-    let base64 = measure(|| records().for_each(|record| assert!(black_box(record.value(&mut buffer)).is_ok()));
+    let base64 =
+        measure(|| records().for_each(|record| assert!(black_box(record.value(&mut buffer)).is_ok())));
     let values: Vec<Vec<u8>> =
         records().map(|record| record.value(&mut buffer).unwrap().unwrap().to_vec()).collect();
     let json = measure(|| values.iter().for_each(|value| drop(black_box(record::decode(value).unwrap()))));
