@@ -69,7 +69,8 @@ impl FromStr for Mac {
                 }
                 continue;
             }
-            let digit = char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(NotAMac)?;
+            let digit =
+                char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(NotAMac)?;
             let slot = bytes.get_mut(digits / 2).ok_or(NotAMac)?;
             *slot = (*slot << 4) | digit;
             digits += 1;

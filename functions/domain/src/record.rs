@@ -53,6 +53,10 @@ pub enum RecordError {
 /// # Errors
 /// [`RecordError`] when it is no record that topic has ever had. The caller quarantines it.
 pub fn decode(value: &[u8]) -> Result<Record, RecordError> {
+    if value.trim_ascii_start().first() != Some(&b'{') {
+        // a list of values would pass for the fields in their order
+        return Err(serde::de::Error::custom("it does not begin with {")).map_err(RecordError::NotJson);
+    }
     let frame: Frame<'_> = serde_json::from_slice(value)?;
     #[cfg(feature = "fault-points")]
     fault_point(&frame);

@@ -173,8 +173,8 @@ mod tests {
             Just(SsidElement::Absent),
             Just(SsidElement::Named(Ssid::new(*b"RNM0").unwrap())),
         ];
-        let probe = (0..200_000_000_i64, prop::option::of(-90_i8..-85), prop::option::of("[ab]"), ssid).prop_map(
-            |(time, signal_dbm, sensor, ssid)| Probe {
+        let probe = (0..200_000_000_i64, prop::option::of(-90_i8..-85), prop::option::of("[ab]"), ssid)
+            .prop_map(|(time, signal_dbm, sensor, ssid)| Probe {
                 time,
                 signal_dbm,
                 sensor,
@@ -185,8 +185,7 @@ mod tests {
                 channel: None,
                 sequence: None,
                 fingerprint: None,
-            },
-        );
+            });
         prop::collection::vec(probe, 0..40)
     }
 
