@@ -149,12 +149,14 @@ pub fn run(
     let read =
         wait_for(&start(source, recorder, writer.intake(), Arc::clone(stop))?, &writer, is_time_to_stop);
     let flushing = Instant::now();
-    while !writer.flush(LOOK_EVERY) && !(is_time_to_stop() && flushing.elapsed() > LAST_MOMENTS) {}
+    while !writer.flush(LOOK_EVERY) {
+        if writer.has_failed() || is_time_to_stop() && flushing.elapsed() > LAST_MOMENTS {
+            break;
+        }
+    }
     let drained = drain.map(|drain| {
         drain.end_when_all_is_sent();
-        while !drain.has_ended() && !is_time_to_stop() {
-            thread::park_timeout(Duration::from_millis(2));
-        }
+        while !drain.wait(LOOK_EVERY) && !is_time_to_stop() {}
         drain.stop();
         drain.join()
     });

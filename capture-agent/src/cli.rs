@@ -55,7 +55,6 @@ pub struct Cli {
 
     /// Keep the records in the spool in this directory [default: the one that `probegram local` reads]
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
-    #[expect(clippy::option_option)] // not given, given without a directory, given with one
     pub spool: Option<Option<PathBuf>>,
 
     /// The largest size of the spool: bytes, or with KiB, MiB or GiB

@@ -5,6 +5,7 @@
 //! did acknowledge is not, unless the process dies before the position is on the disk.
 
 use std::collections::HashSet;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ const RECORDS_A_POLL: usize = 256;
 
 /// How long what is on its way may take when the agent is to stop.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
+/// How often it is looked what came back, when nothing is left to send: the quieter, the less often.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
+const LONGEST_LOOK: Duration = Duration::from_millis(64);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -34,8 +38,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Drain {
     order: Arc<(Mutex<Order>, Condvar)>,
+    /// Disconnected when the thread ends.
+    ended: Receiver<Never>,
     thread: JoinHandle<Drained>,
 }
+
+#[derive(Debug)]
+enum Never {}
 
 /// What the thread did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,17 +82,21 @@ impl Drain {
             arrived: HashSet::new(),
             pause: FIRST_PAUSE,
         };
+        let (running, ended) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("drain".to_owned())
-            .spawn(move || work.run())
+            .spawn(move || {
+                let _until_the_end: mpsc::Sender<Never> = running;
+                work.run()
+            })
             .map_err(|source| SpoolError::File { path: "a thread for Kafka".into(), source })?;
-        Ok(Self { order, thread })
+        Ok(Self { order, ended, thread })
     }
 
-    /// Whether it has ended.
+    /// Waits for a while until it has ended; whether it has.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.thread.is_finished()
+    pub fn wait(&self, patience: Duration) -> bool {
+        matches!(self.ended.recv_timeout(patience), Err(RecvTimeoutError::Disconnected))
     }
 
     /// Asks it to end when Kafka has all that is in the spool now.
@@ -137,22 +150,20 @@ impl Work {
     fn run(mut self) -> Drained {
         loop {
             let before = self.reports().in_flight.acknowledged();
-            let is_complete = match self.session() {
-                Ok(End::Complete) => true,
-                Ok(End::Stopped) => false,
-                Ok(End::Trouble) => {
-                    self.begin_again(before);
-                    continue;
-                }
-                Err(error) => {
-                    tracing::error!("the spool cannot be read for Kafka: {error}");
-                    self.begin_again(before);
-                    continue;
-                }
+            let end = self.session().unwrap_or_else(|error| {
+                tracing::error!("the spool cannot be read for Kafka: {error}");
+                End::Trouble
+            });
+            let is_over = match end {
+                End::Complete | End::Stopped => true,
+                End::Trouble => self.begin_again(before),
             };
             self.publish();
-            let reports = self.reports();
-            return Drained { delivered: reports.delivered, refused: reports.refused, is_complete };
+            if is_over {
+                let reports = self.reports();
+                let is_complete = matches!(end, End::Complete);
+                return Drained { delivered: reports.delivered, refused: reports.refused, is_complete };
+            }
         }
     }
 
@@ -175,6 +186,7 @@ impl Work {
     }
 
     fn send_all(&mut self, producer: &BaseProducer<Context>) -> Result<End, SpoolError> {
+        let mut look_again_after = SHORTEST_LOOK;
         loop {
             let order = self.order();
             if order == Order::Stop {
@@ -187,6 +199,7 @@ impl Work {
             }
             let records = self.reader.read(PCAP, self.position, RECORDS_A_READ, BYTES_A_READ)?;
             if records.is_empty() {
+                let waiting = self.reports().in_flight.waiting();
                 let is_idle = self.reports().in_flight.is_empty();
                 if is_idle && order == Order::EndWhenAllIsSent {
                     return Ok(End::Complete);
@@ -195,7 +208,10 @@ impl Work {
                     self.intake.wait_for_records(self.position, Duration::from_millis(100));
                     producer.poll(Duration::ZERO);
                 } else {
-                    producer.poll(Duration::from_millis(if order == Order::GoOn { 20 } else { 2 }));
+                    producer.poll(look_again_after);
+                    let is_quiet = self.reports().in_flight.waiting() == waiting;
+                    look_again_after =
+                        if is_quiet { (look_again_after * 2).min(LONGEST_LOOK) } else { SHORTEST_LOOK };
                 }
             }
             for some in records.chunks(RECORDS_A_POLL) {
@@ -295,7 +311,8 @@ impl Work {
         }
     }
 
-    fn begin_again(&mut self, acknowledged_before: i64) {
+    /// Goes back to the acknowledged position and pauses. True when it is time to stop instead.
+    fn begin_again(&mut self, acknowledged_before: i64) -> bool {
         let mut reports = self.reports();
         let arrived = reports.in_flight.rewind();
         let acknowledged = reports.in_flight.acknowledged();
@@ -304,10 +321,10 @@ impl Work {
         self.arrived.extend(arrived);
         self.arrived.retain(|offset| *offset > acknowledged);
         self.position = acknowledged;
-        self.publish();
-        let _stopped = self.waits_in_vain(self.pause);
+        let is_over = self.waits_in_vain(self.pause);
         let has_progressed = acknowledged > acknowledged_before;
         self.pause = if has_progressed { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
+        is_over
     }
 
     /// Pauses, unless it is time to stop.

@@ -374,8 +374,8 @@ impl Work {
             .shared
             .filled
             .wait_timeout_while(self.shared.lock(), COMMIT_EVERY, |state| {
-                let is_enough = state.batches.front().is_some_and(|batch| batch.is_sealed || batch.is_full());
-                !is_enough && !state.closed && !(state.hurry && !state.batches.is_empty())
+                let is_enough = |batch: &Batch| state.hurry || batch.is_sealed || batch.is_full();
+                !state.closed && !state.batches.front().is_some_and(is_enough)
             })
             .unwrap_or_else(PoisonError::into_inner);
         let batch = state.batches.pop_front().map(|mut batch| {
