@@ -3,6 +3,7 @@
 //! What is done with an input stands in `fuzz/src/lib.rs`, where `cargo fuzz` does the same with inputs that it looks for itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test's way to fail
 
+#[allow(unreachable_pub)] // the fuzz targets reach it
 #[path = "fuzz/src/lib.rs"]
 mod fuzz;
 
@@ -182,7 +183,7 @@ fn the_seeds_are_understood() {
             original_length: seed.len() - 1,
         };
         let signal = decode(&captured, FcsPolicy::Verify).map(|probe| probe.signal_dbm);
-        let expected = match &name[..] {
+        let expected = match name.as_str() {
             "beacon" => Err(Rejected::NotAProbeRequest),
             "bare" => Ok(None),
             "radiotap-vendor" => Ok(Some(-78)),

@@ -1,4 +1,5 @@
 //! Secrets come from Secrets Manager or from a file, and are told by neither errors nor `Debug`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test's way to fail
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
@@ -39,7 +40,10 @@ async fn a_token_is_read_once_from_secrets_manager() {
 async fn a_secret_that_cannot_be_read_is_named_with_what_to_do() {
     let server = MockServer::start().await;
     let refusal = json!({"__type": "ResourceNotFoundException", "Message": "no such secret"});
-    Mock::given(method("POST")).respond_with(ResponseTemplate::new(400).set_body_json(refusal)).mount(&server).await;
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(400).set_body_json(refusal))
+        .mount(&server)
+        .await;
     let secret = Secret::at(Place::SecretsManager("probegram/token".to_owned()), Some(config(server.uri())));
     let why = secret.read().await.unwrap_err().to_string();
     assert!(why.contains("probegram/token") && why.contains("does it exist"), "{why}");

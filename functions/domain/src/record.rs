@@ -55,7 +55,7 @@ pub enum RecordError {
 pub fn decode(value: &[u8]) -> Result<Record, RecordError> {
     if value.trim_ascii_start().first() != Some(&b'{') {
         // a list of values would pass for the fields in their order
-        return Err(serde::de::Error::custom("it does not begin with {")).map_err(RecordError::NotJson);
+        return Err(RecordError::NotJson(serde::de::Error::custom("it does not begin with {")));
     }
     let frame: Frame<'_> = serde_json::from_slice(value)?;
     #[cfg(feature = "fault-points")]
