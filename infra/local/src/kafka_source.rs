@@ -27,6 +27,8 @@ use crate::shutdown::Shutdown;
 
 /// How long one look at the log takes at most.
 const POLL: Duration = Duration::from_millis(100);
+/// So much is taken from Kafka between two looks at what is due.
+const EVENTS_A_STEP: usize = 1_000;
 /// How long a question to the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a question may take that can as well be asked again later: meanwhile nothing is read.
@@ -203,25 +205,12 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn step(&mut self, assignments: &Assignments, finished: &Receiver<Done>) {
-        let polled = match self.consumer.poll(POLL) {
-            None => None,
-            Some(Ok(message)) => Some(Polled::Record(message.partition(), record(&message))),
-            Some(Err(KafkaError::PartitionEOF(partition))) => Some(Polled::End(partition)),
-            Some(Err(error)) => Some(Polled::Error(error)),
-        };
-        for assignment in std::mem::take(&mut *assignments.lock().unwrap_or_else(PoisonError::into_inner)) {
-            self.assign(&assignment);
-        }
-        match polled {
-            None => {}
-            Some(Polled::Record(partition, record)) => self.take(partition, record),
-            Some(Polled::End(partition)) => {
-                if let Some(partition) = self.partitions.get_mut(&partition) {
-                    partition.at_end_since = Some(Instant::now());
-                }
-                self.ends_at = None;
+        let mut wait = POLL;
+        for _event in 0..EVENTS_A_STEP {
+            if !self.hear(wait, assignments) {
+                break;
             }
-            Some(Polled::Error(error)) => self.say(&error),
+            wait = Duration::ZERO;
         }
         while let Ok(done) = finished.try_recv() {
             self.commit(&done);
@@ -229,6 +218,32 @@ impl Reading<'_> {
         self.ask_for_ends();
         self.send_what_is_due();
         self.tell();
+    }
+
+    /// Takes what comes next from Kafka, if anything does within the time.
+    fn hear(&mut self, wait: Duration, assignments: &Assignments) -> bool {
+        let heard = match self.consumer.poll(wait) {
+            None => None,
+            Some(Ok(message)) => Some(Heard::Record(message.partition(), record(&message))),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Some(Heard::End(partition)),
+            Some(Err(error)) => Some(Heard::Error(error)),
+        };
+        // What was heard belongs to the assignment that came with it.
+        for assignment in std::mem::take(&mut *assignments.lock().unwrap_or_else(PoisonError::into_inner)) {
+            self.assign(&assignment);
+        }
+        match heard {
+            None => return false,
+            Some(Heard::Record(partition, record)) => self.take(partition, record),
+            Some(Heard::End(partition)) => {
+                if let Some(partition) = self.partitions.get_mut(&partition) {
+                    partition.at_end_since = Some(Instant::now());
+                }
+                self.ends_at = None;
+            }
+            Some(Heard::Error(error)) => self.say(&error),
+        }
+        true
     }
 
     fn assign(&mut self, assignment: &[(i32, i64)]) {
@@ -399,7 +414,7 @@ impl Reading<'_> {
 /// Under which a missing topic is remembered to have been said.
 const MISSING: &str = "missing";
 
-enum Polled {
+enum Heard {
     Record(i32, LogRecord),
     End(i32),
     Error(KafkaError),
