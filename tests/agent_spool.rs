@@ -110,11 +110,11 @@ fn kill_until_done<T>(
 #[test]
 fn an_import_that_is_killed_again_and_again_gives_what_an_undisturbed_one_gives() {
     let directory = TempDir::new().unwrap();
-    let (capture, spool) = (capture(&directory, 300_000), directory.path().join("spool"));
+    let (capture, spool) = (capture(&directory, 150_000), directory.path().join("spool"));
     let kills =
         kill_until_done(1, Duration::from_millis(300), || import(&capture, &spool), || records(&spool).len());
     assert!(
-        kills.iter().any(|&records| 0 < records && records < 150_000),
+        kills.iter().any(|&records| 0 < records && records < 100_000),
         "no kill hit the middle: {kills:?}"
     );
     assert_same(&values(&spool), &lines(&[&capture]));
@@ -309,7 +309,7 @@ fn kafka_gets_every_record_keyed_by_its_source_and_once_even_when_it_dies_meanwh
     let Some(mut kafka) = Kafka::start() else { return };
     kafka.create_topic("pcap", 4);
     let directory = TempDir::new().unwrap();
-    let (capture, spool) = (capture(&directory, 300_000), directory.path().join("spool"));
+    let (capture, spool) = (capture(&directory, 150_000), directory.path().join("spool"));
     let send = || {
         let mut send = import(&capture, &spool);
         // far less room than there are records: the import has to wait for Kafka
@@ -344,13 +344,13 @@ fn an_agent_that_is_killed_doubles_at_most_what_was_not_acknowledged_and_misses_
     let Some(kafka) = Kafka::start() else { return };
     kafka.create_topic("pcap", 4);
     let directory = TempDir::new().unwrap();
-    let (capture, spool) = (capture(&directory, 200_000), directory.path().join("spool"));
+    let (capture, spool) = (capture(&directory, 100_000), directory.path().join("spool"));
     let send = || {
         let mut send = import(&capture, &spool);
         send.args(["--bootstrap-servers", &kafka.bootstrap_servers()]);
         send
     };
-    let unacknowledged = kill_until_done(3, Duration::from_millis(700), send, || {
+    let unacknowledged = kill_until_done(3, Duration::from_millis(400), send, || {
         let reader = SpoolReader::open_read_only(&spool).unwrap();
         reader.map_or(0..0, |reader| reader.acknowledged(PCAP).unwrap() + 1..reader.end(PCAP).unwrap())
     });

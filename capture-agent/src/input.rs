@@ -16,6 +16,7 @@ pub struct Input {
 #[derive(Debug)]
 enum Source {
     File(File),
+    Pipe(File),
     StandardInput(io::Stdin),
 }
 
@@ -43,6 +44,9 @@ impl Input {
                 "it is a directory: name the files in it",
             ));
         }
+        if !metadata.is_file() {
+            return Ok(Self { source: Source::Pipe(file), progress: ProgressBar::hidden() });
+        }
         // drawn to a terminal only
         let progress =
             ProgressBar::with_draw_target(Some(metadata.len()), ProgressDrawTarget::stderr_with_hz(4));
@@ -53,12 +57,18 @@ impl Input {
         progress.set_message(path.display().to_string());
         Ok(Self { source: Source::File(file), progress })
     }
+
+    /// Whether it may be quiet for a while and then go on: a capture that is still being made.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        !matches!(self.source, Source::File(_))
+    }
 }
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let bytes = match &mut self.source {
-            Source::File(file) => file.read(buffer)?,
+            Source::File(file) | Source::Pipe(file) => file.read(buffer)?,
             Source::StandardInput(input) => input.read(buffer)?,
         };
         self.progress.inc(bytes as u64);

@@ -50,7 +50,7 @@ pub fn write_lines(files: &[PathBuf], recorder: &mut Recorder, output: impl Writ
     let mut outcome = Outcome::Complete;
     for path in files {
         let input = match Input::open(path) {
-            Ok(input) => FlushBeforeWaiting { input, output: &output, waits: is_standard_input(path) },
+            Ok(input) => FlushBeforeWaiting { input, output: &output },
             Err(error) => {
                 say(format_args!("{}: {error}", path.display()));
                 outcome = Outcome::Damaged;
@@ -82,16 +82,15 @@ fn closed_or(error: io::Error) -> io::Result<Outcome> {
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(Outcome::OutputClosed) } else { Err(error) }
 }
 
-/// Standard input may be a capture that is still going on: what was made of it is not held back while it is quiet.
+/// What was made of a capture that is still going on is not held back while it is quiet.
 struct FlushBeforeWaiting<'a, W: Write> {
     input: Input,
     output: &'a RefCell<BufWriter<W>>,
-    waits: bool,
 }
 
 impl<W: Write> Read for FlushBeforeWaiting<'_, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.waits {
+        if self.input.may_wait() {
             self.output.borrow_mut().flush()?;
         }
         self.input.read(buffer)

@@ -498,3 +498,97 @@ fn commit(spool: &mut Spool, batch: &Batch, acknowledged: i64) -> Result<Option<
         Ok(newest)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::{Retention, SpoolReader};
+    use rusqlite::Connection;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn open(directory: &std::path::Path, when_full: WhenFull) -> Spool {
+        let retention = Retention { bytes: 64 << 20, age: PATIENCE, when_full };
+        Spool::open(directory, retention).unwrap()
+    }
+
+    fn push(intake: &Intake, number: usize) -> Result<(), Closed> {
+        intake.push(Recorded { key: None, value: number.to_string().as_bytes() }, number as u64)
+    }
+
+    fn values(directory: &std::path::Path) -> Vec<usize> {
+        let reader = SpoolReader::open_read_only(directory).unwrap().unwrap();
+        let records = reader.read(PCAP, 0, 1_000_000, usize::MAX).unwrap();
+        records.iter().map(|record| String::from_utf8_lossy(&record.value).parse().unwrap()).collect()
+    }
+
+    /// Makes every append fail, until it is renamed back.
+    fn rename(directory: &std::path::Path, from: &str, to: &str) {
+        let vandal = Connection::open(directory.join("spool.db")).unwrap();
+        vandal.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
+    }
+
+    #[test]
+    fn while_nothing_can_be_written_a_live_capture_keeps_the_newest_in_memory_and_counts_the_rest() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = SpoolWriter::start(open(directory.path(), WhenFull::DropOldest), false).unwrap();
+        let intake = writer.intake();
+        push(&intake, 0).unwrap();
+        assert!(writer.flush(PATIENCE));
+        rename(directory.path(), "records", "gone");
+        let most = MOST_RECORDS_A_COMMIT * (MOST_BATCHES_OF_A_CAPTURE + 4);
+        for number in 1..=most {
+            push(&intake, number).unwrap();
+        }
+        rename(directory.path(), "gone", "records");
+        assert!(writer.flush(PATIENCE));
+        let lost = usize::try_from(writer.finish().unwrap().lost).unwrap();
+        let written = values(directory.path());
+        assert!(lost > 0 && written.len() + lost == most + 1, "{lost} lost, {} written", written.len());
+        assert!(written.is_sorted());
+        let newest = written.iter().rev().take(MOST_RECORDS_A_COMMIT * (MOST_BATCHES_OF_A_CAPTURE - 1));
+        let kept = newest.len();
+        assert!(newest.copied().eq((0..=most).rev().take(kept)), "the newest are kept");
+    }
+
+    #[test]
+    fn an_import_ends_with_the_error_when_nothing_can_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = SpoolWriter::start(open(directory.path(), WhenFull::Refuse), false).unwrap();
+        let intake = writer.intake();
+        rename(directory.path(), "records", "gone");
+        let refused = (0..MOST_RECORDS_A_COMMIT * 10).find(|&number| push(&intake, number).is_err());
+        assert!(refused.is_some());
+        assert!(!writer.flush(PATIENCE) && writer.has_failed());
+        assert!(matches!(writer.finish(), Err(SpoolError::Database(_))));
+    }
+
+    #[test]
+    fn what_was_pushed_is_written_at_the_end_with_the_position_it_led_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = SpoolWriter::start(open(directory.path(), WhenFull::Refuse), false).unwrap();
+        let intake = writer.intake();
+        let file = |path: &[u8]| ImportPosition {
+            path: path.to_vec(),
+            occurrence: 0,
+            size: 1,
+            modified: 1,
+            frame: 0,
+            finished: false,
+        };
+        intake.begin_file(file(b"a"));
+        for number in 1..=MOST_RECORDS_A_COMMIT + 1 {
+            push(&intake, number).unwrap();
+        }
+        intake.end_file(7_000).unwrap();
+        intake.begin_file(file(b"b"));
+        push(&intake, 3).unwrap();
+        writer.close_intake();
+        assert_eq!(push(&intake, 4), Err(Closed));
+        let spool = writer.finish().unwrap().spool;
+        assert_eq!(values(directory.path()).len(), MOST_RECORDS_A_COMMIT + 2);
+        let a = spool.import_position(b"a", 0).unwrap().unwrap();
+        let b = spool.import_position(b"b", 0).unwrap().unwrap();
+        assert_eq!((a.frame, a.finished, b.frame, b.finished), (7_000, true, 3, false));
+    }
+}
