@@ -23,8 +23,10 @@ const DATABASE_IN_THE_MAKING: &str = "spool.db.new";
 const LOCK: &str = "spool.lock";
 const BALLAST: &str = "spool.ballast";
 
-/// Enough for SQLite to checkpoint, delete and write again on a full disk.
-const BALLAST_BYTES: usize = 4 << 20;
+/// Enough for SQLite to checkpoint on a full disk, by which the database may grow as much as the log held: a thousand pages and
+/// one commit. From then on log and database are written in place.
+const BALLAST_BYTES: usize = 8 << 20;
+const PAGES_BEFORE_A_CHECKPOINT: usize = 1_000;
 /// SQLite's default, written into the file when it is made.
 const PAGE_BYTES: u64 = 4096;
 /// Rows of one DELETE: it goes through the write-ahead log, which one of 90,000 rows grew to 46 MB.
@@ -167,6 +169,9 @@ pub struct Spool {
     directory: PathBuf,
     id: String,
     retention: Retention,
+    /// The bound that holds now, in pages: while the disk is full, what the database has. A page in the log for which there is
+    /// no place in the database could never be checkpointed, and that would be the end.
+    most_pages: u64,
     dropped: u64,
     _lock: File,
 }
@@ -195,18 +200,24 @@ impl Spool {
             return Err(SpoolError::TooNew(directory.to_owned()));
         }
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // these two are the connection's, not the file's, and PRAGMA max_page_count answers with what holds
+        // like the bound, these are the connection's and not the file's
         connection.query_row("PRAGMA journal_size_limit=16777216", [], |_limit| Ok(()))?;
         connection.query_row(
-            &format!("PRAGMA max_page_count={}", retention.bytes / PAGE_BYTES),
+            &format!("PRAGMA wal_autocheckpoint={PAGES_BEFORE_A_CHECKPOINT}"),
             [],
             |_pages| Ok(()),
         )?;
-        connection.query_row("PRAGMA wal_autocheckpoint=4000", [], |_pages| Ok(()))?;
         let id = id_of(&connection)?;
-        let spool =
-            Self { connection, directory: directory.to_owned(), id, retention, dropped: 0, _lock: lock };
-        spool.restore_ballast();
+        let mut spool = Self {
+            connection,
+            directory: directory.to_owned(),
+            id,
+            retention,
+            most_pages: 0,
+            dropped: 0,
+            _lock: lock,
+        };
+        spool.bound()?;
         Ok(spool)
     }
 
@@ -243,7 +254,7 @@ impl Spool {
         &mut self,
         mut work: impl FnMut(&mut Writes<'_>) -> Result<T, SpoolError>,
     ) -> Result<T, SpoolError> {
-        while self.used_pages()? + RESERVE_PAGES > self.retention.bytes / PAGE_BYTES {
+        while self.used_pages()? + self.reserve() > self.most_pages {
             if self.delete_what_may_go()? == 0 {
                 break;
             }
@@ -253,11 +264,10 @@ impl Spool {
             result => return result,
         }
         match self.make_room().and_then(|()| self.attempt(&mut work)) {
-            Err(error) if error.is_full() && self.is_at_bound()? => {
-                Err(SpoolError::Full { bytes: self.retention.bytes })
-            }
-            Err(error) if error.is_full() => Err(SpoolError::DiskFull(self.directory.clone())),
-            result => result,
+            Err(error) if !error.is_full() => Err(error),
+            Err(_full) if self.is_disk_full() => Err(SpoolError::DiskFull(self.directory.clone())),
+            Err(_full) => Err(SpoolError::Full { bytes: self.retention.bytes }),
+            written => written,
         }
     }
 
@@ -273,7 +283,9 @@ impl Spool {
         while self.delete_acknowledged(aged)? >= ROWS_A_DELETE {}
         while !only_acknowledged && self.delete_oldest(aged)? >= ROWS_A_DELETE {}
         self.cut_long_log()?;
-        self.restore_ballast();
+        if self.is_disk_full() {
+            self.bound()?;
+        }
         Ok(())
     }
 
@@ -346,17 +358,41 @@ impl Spool {
     /// After SQLite ran out of room. Pages of deleted rows are used again, so no more is deleted than a commit or two need, however
     /// often this is tried on a disk that stays full.
     fn make_room(&mut self) -> Result<(), SpoolError> {
-        if !self.is_at_bound()? {
+        // what ran into our own bound was, before it was rolled back, at most one commit away from it
+        if self.pages()? + self.reserve() <= self.most_pages {
             self.give_up_ballast()?;
+            self.set_most_pages(self.pages()?)?;
         }
         // a log that was checkpointed is written from its beginning again and need not grow
         self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_busy| Ok(()))?;
-        while self.free_pages()? < RESERVE_PAGES {
+        while self.free_pages()? < self.reserve() {
             if self.delete_what_may_go()? == 0 {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Sets the bound of the file: that of the retention when there is room for the ballast, else what the file has.
+    fn bound(&mut self) -> Result<(), SpoolError> {
+        let by_retention = self.retention.bytes / PAGE_BYTES;
+        let most = if self.restore_ballast() { by_retention } else { self.pages()?.min(by_retention) };
+        self.set_most_pages(most)
+    }
+
+    fn set_most_pages(&mut self, pages: u64) -> Result<(), SpoolError> {
+        self.most_pages = pages;
+        // answers with what holds, which is never less than the file has
+        Ok(self.connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |_pages| Ok(()))?)
+    }
+
+    fn is_disk_full(&self) -> bool {
+        self.most_pages < self.retention.bytes / PAGE_BYTES
+    }
+
+    /// How many pages are kept free.
+    fn reserve(&self) -> u64 {
+        RESERVE_PAGES.min(self.most_pages / 2)
     }
 
     /// Deletes some of what may go, the acknowledged first. How many rows went.
@@ -417,12 +453,6 @@ impl Spool {
         pragma(&self.connection, "PRAGMA page_count")
     }
 
-    /// Whether a refused write ran into our own bound, not into the end of the disk: after the rollback the file is at
-    /// most one commit below it.
-    fn is_at_bound(&self) -> Result<bool, SpoolError> {
-        Ok(self.pages()? + RESERVE_PAGES > self.retention.bytes / PAGE_BYTES)
-    }
-
     fn cut_long_log(&self) -> Result<(), SpoolError> {
         let log = self.directory.join(format!("{DATABASE}-wal"));
         if fs::metadata(log).is_ok_and(|log| log.len() > LONG_LOG_BYTES) {
@@ -443,22 +473,22 @@ impl Spool {
         }
     }
 
-    /// Without room for it there is none: the next time, perhaps.
-    fn restore_ballast(&self) {
+    /// Whether it is there. Without room for it there is none.
+    fn restore_ballast(&self) -> bool {
         let path = self.directory.join(BALLAST);
         if fs::metadata(&path).is_ok_and(|ballast| ballast.len() == BALLAST_BYTES as u64) {
-            return;
+            return true;
         }
         // written, not set to a length: a hole takes no room
         let written = File::create(&path).and_then(|mut ballast| {
             ballast.write_all(&vec![0; BALLAST_BYTES]).and_then(|()| ballast.sync_all())
         });
-        if let Err(error) = written {
-            tracing::debug!("no ballast beside the spool for now: {error}");
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::debug!("cannot remove {}: {error}", path.display());
-            }
+        let Err(error) = written else { return true };
+        tracing::debug!("no ballast beside the spool for now: {error}");
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::debug!("cannot remove {}: {error}", path.display());
         }
+        false
     }
 }
 
@@ -913,5 +943,30 @@ mod tests {
         fs::write(directory.path().join(DATABASE_IN_THE_MAKING), b"half a database").unwrap();
         fs::write(directory.path().join(format!("{DATABASE_IN_THE_MAKING}-wal")), b"half a log").unwrap();
         append(&mut Spool::open(directory.path(), retention(WhenFull::Refuse)).unwrap(), PCAP, &["a"]);
+    }
+
+    #[test]
+    fn while_the_disk_is_full_a_live_capture_goes_on_within_the_pages_it_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let ballast = directory.path().join(BALLAST);
+        let database = || fs::metadata(directory.path().join(DATABASE)).unwrap().len();
+        let roomy = Retention { bytes: 1 << 30, ..retention(WhenFull::DropOldest) };
+        let mut spool = Spool::open(directory.path(), roomy).unwrap();
+        fill(&mut spool, 30).unwrap();
+        drop(spool);
+        // in its place there is no room for the ballast, as on a full disk
+        fs::remove_file(&ballast).unwrap();
+        fs::create_dir(&ballast).unwrap();
+        let before = database();
+        let mut spool = Spool::open(directory.path(), roomy).unwrap();
+        fill(&mut spool, 60).unwrap();
+        assert!(spool.dropped() > 0);
+        assert_eq!(database(), before);
+        fs::remove_dir(&ballast).unwrap();
+        spool.maintain(false).unwrap();
+        let dropped = spool.dropped();
+        fill(&mut spool, 30).unwrap();
+        assert_eq!(spool.dropped(), dropped, "there is room again");
+        assert!(database() > before);
     }
 }
