@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,6 +15,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use state::progress::{self, Position};
@@ -31,10 +31,9 @@ const POLL: Duration = Duration::from_millis(100);
 const EVENTS_A_STEP: usize = 1_000;
 /// How long a question to the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a question may take that can as well be asked again later: meanwhile nothing is read.
-const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often the log's end is asked for.
-const ENDS_EVERY: Duration = Duration::from_secs(1);
+/// How often the client tells where the log ends. Asked for, it would take as long as the broker waits for records of all
+/// partitions (fetch.wait.max.ms), and meanwhile nothing would be read.
+const STATISTICS_MS: &str = "500";
 /// Bytes of a partition that wait for the batch before them, before its reading is paused.
 const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 
@@ -48,25 +47,24 @@ pub fn run(
     handle: &Handle,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let assigned = Arc::new(Mutex::new(Vec::new()));
-    let group = Group { source: source.clone(), handle: handle.clone(), assignments: Arc::clone(&assigned) };
-    let consumer: Arc<BaseConsumer<Group>> = Arc::new(
-        config
-            .clone()
-            .set("group.id", &source.group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            // Where the log begins later than the position: retention was quicker than we.
-            .set("auto.offset.reset", "earliest")
-            // how soon a topic that did not exist is noticed
-            .set("topic.metadata.refresh.interval.ms", "5000")
-            .set("fetch.wait.max.ms", "100")
-            .set("queued.max.messages.kbytes", "16384")
-            .set_log_level(RDKafkaLogLevel::Warning)
-            .create_with_context(group)
-            .context("the Kafka configuration is not valid")?,
-    );
+    let (told, tidings) = channel();
+    let group = Group { source: source.clone(), handle: handle.clone(), told };
+    let consumer: BaseConsumer<Group> = config
+        .clone()
+        .set("group.id", &source.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        // Where the log begins later than the position: retention was quicker than we.
+        .set("auto.offset.reset", "earliest")
+        // how soon a topic that did not exist is noticed
+        .set("topic.metadata.refresh.interval.ms", "5000")
+        .set("fetch.wait.max.ms", "100")
+        .set("queued.max.messages.kbytes", "16384")
+        .set("statistics.interval.ms", STATISTICS_MS)
+        .set_log_level(RDKafkaLogLevel::Warning)
+        .create_with_context(group)
+        .context("the Kafka configuration is not valid")?;
     consumer.subscribe(&[&source.mapping.topic])?;
     let (done, finished) = channel();
     let mut reading = Reading {
@@ -78,27 +76,50 @@ pub fn run(
         epoch: 0,
         done,
         said: HashSet::new(),
-        ends_at: None,
     };
     while !shutdown.is_pulled() {
-        reading.step(&assigned, &finished);
+        reading.step(&tidings, &finished);
     }
     Ok(())
 }
 
-/// An assignment of partitions: what replaces all that was assigned before.
-type Assignments = Arc<Mutex<Vec<Vec<(i32, i64)>>>>;
+/// What librdkafka tells beside records.
+enum Told {
+    /// Partitions and their first offsets: what replaces all that was assigned before.
+    Assigned(Vec<(i32, i64)>),
+    /// Where the partitions end.
+    Ends(Vec<LogEnd>),
+}
+
+/// Where a partition ends, as of the last answer of its broker.
+struct LogEnd {
+    partition: i32,
+    /// The offset after the newest record; negative while it is not known.
+    end: i64,
+    /// Where the reading last came to an end, which counts what holds no record (markers of transactions, retention).
+    read_to: i64,
+}
 
 /// What librdkafka tells the group.
 struct Group {
     source: EventSource,
     handle: Handle,
-    assignments: Assignments,
+    told: Sender<Told>,
 }
 
 impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "Kafka");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&self.source.mapping.topic) else { return };
+        let of = |(&partition, told): (&i32, &rdkafka::statistics::Partition)| LogEnd {
+            partition,
+            end: told.hi_offset,
+            read_to: told.eof_offset,
+        };
+        self.tell(Told::Ends(topic.partitions.iter().map(of).collect()));
     }
 }
 
@@ -128,11 +149,17 @@ impl ConsumerContext for Group {
         if let Err(error) = outcome {
             tracing::error!(%error, "partitions could not be assigned");
         }
-        self.assignments.lock().unwrap_or_else(PoisonError::into_inner).push(now_assigned);
+        self.tell(Told::Assigned(now_assigned));
     }
 }
 
 impl Group {
+    fn tell(&self, told: Told) {
+        if self.told.send(told).is_err() {
+            tracing::debug!("the reading has ended");
+        }
+    }
+
     /// Where each partition is read from.
     fn starts(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Vec<(i32, i64)> {
         let committed = consumer.committed_offsets(partitions.clone(), TIMEOUT).unwrap_or_else(|error| {
@@ -178,8 +205,8 @@ struct Partition {
     delivered: i64,
     /// The log's end when it was last asked for.
     end: i64,
-    /// Since when everything that the broker has was read.
-    at_end_since: Option<Instant>,
+    /// Whether everything that the broker has was read.
+    at_end: bool,
 }
 
 /// A batch that was delivered.
@@ -191,7 +218,7 @@ struct Done {
 
 struct Reading<'a> {
     source: &'a EventSource,
-    consumer: Arc<BaseConsumer<Group>>,
+    consumer: BaseConsumer<Group>,
     handle: &'a Handle,
     shutdown: &'a Shutdown,
     partitions: BTreeMap<i32, Partition>,
@@ -200,14 +227,13 @@ struct Reading<'a> {
     done: Sender<Done>,
     /// What was said already, so that it is said once.
     said: HashSet<String>,
-    ends_at: Option<Instant>,
 }
 
 impl Reading<'_> {
-    fn step(&mut self, assignments: &Assignments, finished: &Receiver<Done>) {
+    fn step(&mut self, tidings: &Receiver<Told>, finished: &Receiver<Done>) {
         let mut wait = POLL;
         for _event in 0..EVENTS_A_STEP {
-            if !self.hear(wait, assignments) {
+            if !self.hear(wait, tidings) {
                 break;
             }
             wait = Duration::ZERO;
@@ -215,13 +241,12 @@ impl Reading<'_> {
         while let Ok(done) = finished.try_recv() {
             self.commit(&done);
         }
-        self.ask_for_ends();
         self.send_what_is_due();
         self.tell();
     }
 
     /// Takes what comes next from Kafka, if anything does within the time.
-    fn hear(&mut self, wait: Duration, assignments: &Assignments) -> bool {
+    fn hear(&mut self, wait: Duration, tidings: &Receiver<Told>) -> bool {
         let heard = match self.consumer.poll(wait) {
             None => None,
             Some(Ok(message)) => Some(Heard::Record(message.partition(), record(&message))),
@@ -229,17 +254,19 @@ impl Reading<'_> {
             Some(Err(error)) => Some(Heard::Error(error)),
         };
         // What was heard belongs to the assignment that came with it.
-        for assignment in std::mem::take(&mut *assignments.lock().unwrap_or_else(PoisonError::into_inner)) {
-            self.assign(&assignment);
+        while let Ok(told) = tidings.try_recv() {
+            match told {
+                Told::Assigned(assignment) => self.assign(&assignment),
+                Told::Ends(ends) => self.note_ends(&ends),
+            }
         }
         match heard {
             None => return false,
             Some(Heard::Record(partition, record)) => self.take(partition, record),
             Some(Heard::End(partition)) => {
                 if let Some(partition) = self.partitions.get_mut(&partition) {
-                    partition.at_end_since = Some(Instant::now());
+                    partition.at_end = true;
                 }
-                self.ends_at = None;
             }
             Some(Heard::Error(error)) => self.say(&error),
         }
@@ -259,18 +286,17 @@ impl Reading<'_> {
                     in_flight: false,
                     delivered: start,
                     end: i64::MAX,
-                    at_end_since: None,
+                    at_end: false,
                 };
                 (partition, state)
             })
             .collect();
-        self.ends_at = None;
         tracing::info!(partitions = ?assignment, group = self.source.group, "reading partitions from these offsets");
     }
 
     fn take(&mut self, number: i32, record: LogRecord) {
         let Some(partition) = self.partitions.get_mut(&number) else { return };
-        partition.at_end_since = None;
+        partition.at_end = false;
         partition.waiting_bytes += record.bytes();
         partition.waiting.push_back(record);
         partition.fill(self.source);
@@ -347,27 +373,15 @@ impl Reading<'_> {
         }
     }
 
-    /// Asks the brokers where the partitions end, now and then.
-    fn ask_for_ends(&mut self) {
-        if self.ends_at.is_some_and(|at| at > Instant::now()) {
-            return;
-        }
-        self.ends_at = Some(Instant::now() + ENDS_EVERY);
-        let topic = &self.source.mapping.topic;
-        for (&number, partition) in &mut self.partitions {
-            // Offsets that hold no record (markers of transactions, retention) count as read when the broker had nothing
-            // more to give since the log ended there, for a while: what was written a moment ago is still on its way.
-            let quiet = partition.at_end_since.is_some_and(|since| since.elapsed() >= ENDS_EVERY);
-            let idle = partition.waiting.is_empty() && partition.batch.is_empty() && !partition.in_flight;
-            if quiet && idle && partition.end != i64::MAX {
-                partition.batch.skip_to(partition.end);
+    fn note_ends(&mut self, ends: &[LogEnd]) {
+        for told in ends {
+            let Some(partition) = self.partitions.get_mut(&told.partition) else { continue };
+            if told.end >= 0 {
+                partition.end = told.end;
             }
-            match self.consumer.fetch_watermarks(topic, number, SHORT_TIMEOUT) {
-                Ok((_first, end)) => partition.end = end,
-                Err(error) => {
-                    tracing::debug!(%error, partition = number, "the end of a partition is not to be had");
-                    break; // the brokers are away, most likely for the others too
-                }
+            let idle = partition.waiting.is_empty() && partition.batch.is_empty() && !partition.in_flight;
+            if partition.at_end && idle {
+                partition.batch.skip_to(told.read_to);
             }
         }
     }

@@ -105,7 +105,8 @@ async fn follow(
         }
         tell(delivered, end.max(delivered));
         let due = batch.due(source.window());
-        if full || due.is_some_and(|due| due <= Instant::now()) {
+        // While there is more, a batch becomes full at once: a window of 0 would cut it where the reading was.
+        if full || (batch.next() >= end && due.is_some_and(|due| due <= Instant::now())) {
             if !source.deliver(&batch, shutdown).await {
                 return Ok(());
             }
@@ -116,6 +117,8 @@ async fn follow(
             pause(due.map_or(POLL, |due| POLL.min(due - Instant::now())), shutdown).await;
             if open(directory)?.is_none_or(|now| now.id() != reader.id()) {
                 tracing::warn!(directory = %directory.display(), "the spool was replaced by another");
+                // What was read of the old one is nowhere else any more.
+                source.deliver(&batch, shutdown).await;
                 source.positions.update(&source.group, &topic, |reader| reader.partitions.clear());
                 return Ok(());
             }
