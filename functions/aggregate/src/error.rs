@@ -20,12 +20,6 @@ impl From<Error> for Diagnostic {
             Error::Table(error) if error.retryable() => "TableUnavailable",
             Error::Table(_) => "TableUnreadable",
         };
-        Self { error_type: error_type.to_owned(), error_message: message_with_causes(&error) }
+        Self { error_type: error_type.to_owned(), error_message: runtime::log::with_causes(&error) }
     }
-}
-
-/// An error with what caused it, in one line.
-fn message_with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"))
 }

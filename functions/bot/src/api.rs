@@ -41,7 +41,7 @@ pub(crate) async fn answer(question: Question, context: &Context) -> Answer {
     match try_answer(question, context).await {
         Ok(answer) => answer,
         Err(error) => {
-            tracing::error!(error = error.with_causes(), "a question could not be answered");
+            tracing::error!(error = runtime::log::with_causes(&error), "a question could not be answered");
             Answer::error(503, "the table does not answer just now: ask again")
         }
     }

@@ -11,7 +11,7 @@ pub(crate) async fn answer(text: &str, context: &Context) -> String {
     match try_answer(text.trim(), context).await {
         Ok(answer) => answer,
         Err(error) => {
-            tracing::error!(error = error.with_causes(), "a question could not be answered");
+            tracing::error!(error = runtime::log::with_causes(&error), "a question could not be answered");
             reply::QUERY_FAILED.to_owned()
         }
     }

@@ -7,11 +7,3 @@ pub enum Error {
     #[error(transparent)]
     Table(#[from] state::Error),
 }
-
-impl Error {
-    /// The error with what caused it, for the log.
-    pub(crate) fn with_causes(&self) -> String {
-        let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
-        causes.fold(self.to_string(), |message, cause| format!("{message}: {cause}"))
-    }
-}

@@ -101,9 +101,7 @@ async fn send(client: &Client, message: &telegram::Message, shutdown: &Shutdown)
 }
 
 fn warn(error: &TelegramError, wait: Duration) {
-    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    let why = causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"));
-    tracing::warn!(error = why, next_try_in_s = wait.as_secs(), "Telegram");
+    tracing::warn!(error = runtime::log::with_causes(error), next_try_in_s = wait.as_secs(), "Telegram");
 }
 
 async fn rest(time: Duration, shutdown: &Shutdown) {
