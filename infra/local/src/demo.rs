@@ -62,7 +62,7 @@ pub async fn run(options: Demo) -> anyhow::Result<()> {
     let embedded = Embedded::open(None, &template)?;
     let time_zone = options.time_zone.map_or_else(TimeZone::system, |zone| zone.0);
     let retention = Retention::in_days(aggregate::Context::DAY_RETENTION_DAYS, None);
-    let host = Host::new(embedded.table(), mapping, retention, time_zone, &[]).await?;
+    let host = Host::new(embedded.table(), mapping, retention, time_zone, vec![terminal::CHAT]).await?;
 
     let mut signals = Signals::listen()?;
     let (trigger, shutdown) = shutdown::channel();

@@ -60,7 +60,7 @@ impl Host {
         mapping: EventSourceMapping,
         retention: Retention,
         time_zone: TimeZone,
-        allow_chats: &[i64],
+        allow_chats: Vec<i64>,
     ) -> anyhow::Result<Self> {
         // A new table has a new id, so its groups begin at the beginning of the topics.
         let id = identity::of(&table).await?;
@@ -71,7 +71,7 @@ impl Host {
             table: table.clone(),
             generation: Generation::of(table.clone()),
             aggregate_group: base_group.clone(),
-            allowed_chats: allow_chats.iter().copied().chain([terminal::CHAT]).collect(),
+            allowed_chats: allow_chats,
             secrets: vec![SecretHash::of(secret.as_bytes())],
             time_zone,
             open_to_this_machine: true,
@@ -118,7 +118,11 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let (table, embedded, _lock) = open_table(&options, &data, &template).await?;
     let time_zone = options.time_zone.clone().map_or_else(TimeZone::system, |zone| zone.0);
     let retention = Retention::in_days(options.day_retention, options.totals_retention);
-    let host = Arc::new(Host::new(table, mapping, retention, time_zone, &options.allow_chats).await?);
+    let mut chats = options.allow_chats.clone();
+    if options.telegram_token_file.is_none() && options.telegram_token_secret.is_none() {
+        chats.push(terminal::CHAT);
+    }
+    let host = Arc::new(Host::new(table, mapping, retention, time_zone, chats).await?);
 
     let kafka = options
         .bootstrap_servers
