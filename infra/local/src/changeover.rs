@@ -6,6 +6,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, bail};
+use capture_agent::producer::KafkaSettingsError;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use state::Table;
@@ -39,13 +40,6 @@ pub enum Log<'a> {
     Kafka(&'a ClientConfig),
 }
 
-impl Log<'_> {
-    /// Whether a source's topic is of this log.
-    fn has(self, topic: &str) -> bool {
-        topic.contains('@') == matches!(self, Self::Spool)
-    }
-}
-
 /// Decides which generation is written from this log.
 ///
 /// # Errors
@@ -61,7 +55,9 @@ pub async fn plan(
     let serving = generation::serving(table).await?;
     let go_on = Plan { generation: serving, replaces: None };
     let positions = progress::of_group(table, &consumer_group(base_group, serving)).await?;
-    if positions.is_empty() || positions.iter().any(|at| log.has(&at.topic)) {
+    // Spools have an @ in their names. Once Kafka was read, what a spool holds beyond its position is, or will be, in Kafka too.
+    let was_kafka = positions.iter().any(|at| !at.topic.contains('@'));
+    if positions.is_empty() || was_kafka == matches!(log, Log::Kafka(_)) {
         return Ok(go_on);
     }
     let rebuild = Plan { generation: serving + 1, replaces: Some(serving) };
@@ -113,7 +109,7 @@ fn ask() -> anyhow::Result<StartAt> {
 /// Where each partition of the topic ends now.
 fn ends(config: &ClientConfig, topic: &str) -> anyhow::Result<Vec<(i32, i64)>> {
     const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-    let consumer: BaseConsumer = config.create().context("the Kafka configuration is not valid")?;
+    let consumer: BaseConsumer = config.create().map_err(KafkaSettingsError::from)?;
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).context("Kafka does not answer")?;
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
     partitions

@@ -295,6 +295,8 @@ async fn telegram(options: &Local) -> anyhow::Result<Option<telegram::Client>> {
 fn kafka_config(servers: &str, file: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let mut config = ClientConfig::new();
     config.set("client.id", "probegram");
+    // As the same member after a start anew: the group would wait 45 s for one that was killed.
+    config.set("group.instance.id", gethostname::gethostname().to_string_lossy());
     for (name, value) in file.map(capture_agent::producer::read_properties).transpose()?.unwrap_or_default() {
         config.set(name, value);
     }

@@ -4,16 +4,18 @@
 //! table and the position in the log are lost or kept together. A group without a commit begins at the beginning; what was
 //! absorbed before is told apart by the guarded merge.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::bail;
 use bot::status::Offsets;
+use capture_agent::producer::KafkaSettingsError;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -48,23 +50,25 @@ pub fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let (told, tidings) = channel();
-    let group = Group { source: source.clone(), handle: handle.clone(), told };
-    let consumer: BaseConsumer<Group> = config
-        .clone()
-        .set("group.id", &source.group)
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        // Where the log begins later than the position: retention was quicker than we.
-        .set("auto.offset.reset", "earliest")
-        // how soon a topic that did not exist is noticed
-        .set("topic.metadata.refresh.interval.ms", "5000")
-        .set("fetch.wait.max.ms", "100")
-        .set("queued.max.messages.kbytes", "16384")
-        .set("statistics.interval.ms", STATISTICS_MS)
-        .set_log_level(RDKafkaLogLevel::Warning)
-        .create_with_context(group)
-        .context("the Kafka configuration is not valid")?;
+    let group = Group { source: source.clone(), handle: handle.clone(), told, said: Mutex::default() };
+    let consumer: Arc<BaseConsumer<Group>> = Arc::new(
+        config
+            .clone()
+            .set("group.id", &source.group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            // Where the log begins later than the position: retention was quicker than we.
+            .set("auto.offset.reset", "earliest")
+            // how soon a topic that did not exist is noticed
+            .set("topic.metadata.refresh.interval.ms", "5000")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("statistics.interval.ms", STATISTICS_MS)
+            .set_log_level(RDKafkaLogLevel::Warning)
+            .create_with_context(group)
+            .map_err(KafkaSettingsError::from)?,
+    );
     consumer.subscribe(&[&source.mapping.topic])?;
     let (done, finished) = channel();
     let mut reading = Reading {
@@ -75,20 +79,35 @@ pub fn run(
         partitions: BTreeMap::new(),
         epoch: 0,
         done,
-        said: HashSet::new(),
+        is_missing: false,
+        fatal: None,
     };
     while !shutdown.is_pulled() {
         reading.step(&tidings, &finished);
+        if let Some(error) = reading.fatal.take() {
+            bail!(
+                "Kafka lets us read no more ({error}): does another probegram on this machine read for the same table?"
+            );
+        }
     }
     Ok(())
 }
 
 /// What librdkafka tells beside records.
 enum Told {
-    /// Partitions and their first offsets: what replaces all that was assigned before.
-    Assigned(Vec<(i32, i64)>),
+    /// What replaces all that was assigned before.
+    Assigned(Vec<Start>),
     /// Where the partitions end.
     Ends(Vec<LogEnd>),
+}
+
+/// Where the reading of a partition begins.
+#[derive(Debug)]
+struct Start {
+    partition: i32,
+    offset: i64,
+    /// Whether the group has committed an offset of it.
+    is_committed: bool,
 }
 
 /// Where a partition ends, as of the last answer of its broker.
@@ -105,11 +124,26 @@ struct Group {
     source: EventSource,
     handle: Handle,
     told: Sender<Told>,
+    /// The last error that was said.
+    said: Mutex<String>,
 }
 
 impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka");
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::PartitionEOF) => {}
+            Some(code) if is_missing(code) => {} // the reading says it, once
+            _ => {
+                // A broker that is away is away every second.
+                let last = std::mem::replace(
+                    &mut *self.said.lock().unwrap_or_else(PoisonError::into_inner),
+                    error.to_string(),
+                );
+                if last != error.to_string() {
+                    tracing::warn!(%error, reason, "Kafka");
+                }
+            }
+        }
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -132,13 +166,11 @@ impl ConsumerContext for Group {
     ) {
         let mut now_assigned = Vec::new();
         let outcome = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            let starts = self.starts(consumer, partitions);
+            now_assigned = self.starts(consumer, partitions);
             let mut list = TopicPartitionList::new();
-            for (partition, start) in starts {
-                now_assigned.push((partition, start));
-                if let Err(error) =
-                    list.add_partition_offset(&self.source.mapping.topic, partition, Offset::Offset(start))
-                {
+            for Start { partition, offset, .. } in &now_assigned {
+                let topic = &self.source.mapping.topic;
+                if let Err(error) = list.add_partition_offset(topic, *partition, Offset::Offset(*offset)) {
                     tracing::error!(%error, partition, "a partition cannot be read");
                 }
             }
@@ -161,7 +193,7 @@ impl Group {
     }
 
     /// Where each partition is read from.
-    fn starts(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Vec<(i32, i64)> {
+    fn starts(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Vec<Start> {
         let committed = consumer.committed_offsets(partitions.clone(), TIMEOUT).unwrap_or_else(|error| {
             tracing::warn!(%error, "the group's offsets are not to be had: reading from the beginning");
             partitions.clone()
@@ -180,14 +212,14 @@ impl Group {
                 let partition = element.partition();
                 let commit = committed.find_partition(topic, partition).map(|element| element.offset());
                 let progress = absorbed.iter().find(|at| at.topic == *topic && at.partition == partition);
-                let start = match (commit, progress.map(|at| at.progress)) {
+                let offset = match (commit, progress.map(|at| at.progress)) {
                     (Some(Offset::Offset(commit)), Some(at)) => commit.min(at.through + 1).max(at.from),
                     // Begun and without a commit: the topic may be a new one. What lies before `from` aggregate leaves out.
                     (_, Some(at)) if at.through >= at.from => 0,
                     (_, Some(at)) => at.from,
                     _ => 0,
                 };
-                (partition, start)
+                Start { partition, offset, is_committed: matches!(commit, Some(Offset::Offset(_))) }
             })
             .collect()
     }
@@ -201,6 +233,8 @@ struct Partition {
     waiting_bytes: usize,
     paused: bool,
     in_flight: bool,
+    /// Whether the group has committed an offset of it.
+    is_committed: bool,
     /// All before it is dealt with.
     delivered: i64,
     /// The log's end when it was last asked for.
@@ -209,24 +243,37 @@ struct Partition {
     at_end: bool,
 }
 
-/// A batch that was delivered.
+/// A batch that was delivered, or need not be.
 struct Done {
     epoch: u64,
     partition: i32,
     next: i64,
+    outcome: Outcome,
+}
+
+/// What became of the offset after a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Committed,
+    /// The batch is delivered again after a restart, which changes nothing.
+    NotCommitted,
+    /// The group's offset of the partition is gone, and with it the topic that the batch was of.
+    TopicGone,
 }
 
 struct Reading<'a> {
     source: &'a EventSource,
-    consumer: BaseConsumer<Group>,
+    consumer: Arc<BaseConsumer<Group>>,
     handle: &'a Handle,
     shutdown: &'a Shutdown,
     partitions: BTreeMap<i32, Partition>,
     /// Counts assignments: what comes back from an earlier one is not ours any more.
     epoch: u64,
     done: Sender<Done>,
-    /// What was said already, so that it is said once.
-    said: HashSet<String>,
+    /// Whether the topic was missing, which is said once.
+    is_missing: bool,
+    /// After which nothing is read any more.
+    fatal: Option<KafkaError>,
 }
 
 impl Reading<'_> {
@@ -239,7 +286,7 @@ impl Reading<'_> {
             wait = Duration::ZERO;
         }
         while let Ok(done) = finished.try_recv() {
-            self.commit(&done);
+            self.finish(&done);
         }
         self.send_what_is_due();
         self.tell();
@@ -268,23 +315,25 @@ impl Reading<'_> {
                     partition.at_end = true;
                 }
             }
+            Some(Heard::Error(error @ KafkaError::MessageConsumptionFatal(_))) => self.fatal = Some(error),
             Some(Heard::Error(error)) => self.say(&error),
         }
         true
     }
 
-    fn assign(&mut self, assignment: &[(i32, i64)]) {
+    fn assign(&mut self, assignment: &[Start]) {
         self.epoch += 1;
         self.partitions = assignment
             .iter()
-            .map(|&(partition, start)| {
+            .map(|&Start { partition, offset, is_committed }| {
                 let state = Partition {
-                    batch: Batch::new(&self.source.mapping.topic, partition, start),
+                    batch: Batch::new(&self.source.mapping.topic, partition, offset),
                     waiting: VecDeque::new(),
                     waiting_bytes: 0,
                     paused: false,
                     in_flight: false,
-                    delivered: start,
+                    is_committed,
+                    delivered: offset,
                     end: i64::MAX,
                     at_end: false,
                 };
@@ -316,29 +365,34 @@ impl Reading<'_> {
     }
 
     /// Moves past a delivered batch.
-    fn commit(&mut self, done: &Done) {
+    fn finish(&mut self, done: &Done) {
         if done.epoch != self.epoch {
+            return;
+        }
+        if done.outcome == Outcome::TopicGone {
+            self.begin_again();
             return;
         }
         let Some(partition) = self.partitions.get_mut(&done.partition) else { return };
         partition.in_flight = false;
+        partition.is_committed |= done.outcome == Outcome::Committed;
         partition.delivered = done.next;
-        let mut resumes = false;
         partition.fill(self.source);
         if partition.paused && partition.waiting_bytes < MAX_WAITING_BYTES / 2 {
             partition.paused = false;
-            resumes = true;
-        }
-        if resumes {
             self.pause_or_resume(done.partition, false);
         }
-        let mut list = TopicPartitionList::new();
-        let committed = list
-            .add_partition_offset(&self.source.mapping.topic, done.partition, Offset::Offset(done.next))
-            .and_then(|()| self.consumer.commit(&list, CommitMode::Async));
-        if let Err(error) = committed {
-            // It is delivered again after a restart, which changes nothing.
-            tracing::warn!(%error, partition = done.partition, "an offset could not be committed");
+    }
+
+    /// Joins the group anew, which asks where to begin.
+    fn begin_again(&mut self) {
+        let topic = &self.source.mapping.topic;
+        tracing::warn!(topic, "the topic was deleted and created again: it is read from its beginning");
+        self.epoch += 1;
+        self.partitions.clear();
+        self.consumer.unsubscribe();
+        if let Err(error) = self.consumer.subscribe(&[topic]) {
+            tracing::error!(%error, topic, "the topic cannot be read any more: please start again");
         }
     }
 
@@ -362,12 +416,18 @@ impl Reading<'_> {
             let batch =
                 std::mem::replace(&mut partition.batch, Batch::new(&self.source.mapping.topic, number, next));
             partition.in_flight = true;
+            let place = Place {
+                consumer: Arc::clone(&self.consumer),
+                topic: self.source.mapping.topic.clone(),
+                partition: number,
+                was_committed: partition.is_committed,
+            };
             let (source, shutdown, done, epoch) =
                 (self.source.clone(), self.shutdown.clone(), self.done.clone(), self.epoch);
             self.handle.spawn(async move {
-                if source.deliver(&batch, &shutdown).await {
+                if let Some(outcome) = deliver(&source, &batch, place, &shutdown).await {
                     // An error means that the reading has ended: then the batch is delivered again, and was absorbed.
-                    drop(done.send(Done { epoch, partition: number, next: batch.next() }));
+                    drop(done.send(Done { epoch, partition: number, next: batch.next(), outcome }));
                 }
             });
         }
@@ -390,7 +450,7 @@ impl Reading<'_> {
     fn tell(&self) {
         let known = !self.partitions.is_empty()
             && self.partitions.values().all(|partition| partition.end != i64::MAX);
-        let missing = self.said.contains(MISSING) && self.partitions.is_empty();
+        let missing = self.is_missing && self.partitions.is_empty();
         self.source.positions.update(&self.source.group, &self.source.mapping.topic, |reader| {
             reader.partitions_known = known || missing;
             reader.partitions = self
@@ -407,26 +467,85 @@ impl Reading<'_> {
         });
     }
 
-    /// Says an error in the log, once.
+    /// Says that the topic is missing, once. Any other error the group says.
     fn say(&mut self, error: &KafkaError) {
-        let missing = error.rdkafka_error_code().is_some_and(|code| {
-            matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
-        });
-        let key = if missing { MISSING.to_owned() } else { error.to_string() };
-        if !self.said.insert(key) {
-            return;
-        }
-        let topic = &self.source.mapping.topic;
-        if missing {
+        if error.rdkafka_error_code().is_some_and(is_missing)
+            && !std::mem::replace(&mut self.is_missing, true)
+        {
+            let topic = &self.source.mapping.topic;
             tracing::warn!(topic, "there is no such topic yet: it will be read when it appears");
-        } else {
-            tracing::warn!(%error, topic, "Kafka");
         }
     }
 }
 
-/// Under which a missing topic is remembered to have been said.
-const MISSING: &str = "missing";
+const fn is_missing(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+}
+
+/// Delivers a batch and commits the offset after it; `None` when it was stopped before.
+///
+/// A topic that was deleted and created again with as many records is read on in the middle, without an error. But the group's
+/// offsets go with the topic: so it is looked, after a batch was read, whether the one that was committed is still there.
+async fn deliver(source: &EventSource, batch: &Batch, place: Place, shutdown: &Shutdown) -> Option<Outcome> {
+    let place = Arc::new(place);
+    while place.was_committed {
+        match ask(&place, Place::is_committed).await? {
+            Ok(true) => break,
+            Ok(false) => return Some(Outcome::TopicGone),
+            Err(error) => tracing::debug!(%error, "the group's offset is not to be had"), // asked again
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = shutdown.wait() => return None,
+        }
+    }
+    if !source.deliver(batch, shutdown).await {
+        return None;
+    }
+    let next = batch.next();
+    let outcome = ask(&place, move |place| place.commit(next)).await?;
+    Some(outcome.unwrap_or_else(|error| {
+        tracing::warn!(%error, partition = place.partition, "an offset could not be committed");
+        Outcome::NotCommitted
+    }))
+}
+
+/// Asks the broker in a thread that may wait; `None` when the program ends.
+async fn ask<T: Send + 'static>(
+    place: &Arc<Place>,
+    question: impl FnOnce(&Place) -> KafkaResult<T> + Send + 'static,
+) -> Option<KafkaResult<T>> {
+    let place = Arc::clone(place);
+    tokio::task::spawn_blocking(move || question(&place)).await.ok()
+}
+
+/// A partition whose offset is the group's.
+struct Place {
+    consumer: Arc<BaseConsumer<Group>>,
+    topic: String,
+    partition: i32,
+    was_committed: bool,
+}
+
+impl Place {
+    fn is_committed(&self) -> KafkaResult<bool> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, self.partition);
+        let committed = self.consumer.committed_offsets(list, TIMEOUT)?;
+        let place = committed.find_partition(&self.topic, self.partition);
+        Ok(place.is_some_and(|place| matches!(place.offset(), Offset::Offset(_))))
+    }
+
+    fn commit(&self, next: i64) -> KafkaResult<Outcome> {
+        if self.was_committed && !self.is_committed()? {
+            return Ok(Outcome::TopicGone);
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, self.partition, Offset::Offset(next))?;
+        self.consumer.commit(&list, CommitMode::Sync)?;
+        Ok(Outcome::Committed)
+    }
+}
 
 enum Heard {
     Record(i32, LogRecord),
