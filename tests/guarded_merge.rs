@@ -182,7 +182,7 @@ impl Schedule {
         match self.random.u32(..100) {
             0..12 => {
                 for _ in 0..self.random.usize(1..5) {
-                    self.append(index);
+                    self.append(index).await;
                 }
             }
             12..14 => self.create_topic_again(),
@@ -222,10 +222,12 @@ impl Schedule {
         }
     }
 
-    fn append(&mut self, index: usize) {
+    async fn append(&mut self, index: usize) {
         self.clock += self.random.i64(0..1000);
         NOW_MS.set(self.clock);
         let mac = Mac::new([0, 0, 0, 0, 0, self.random.u8(0..3)]);
+        // A mark lies beyond the moment at which it is written.
+        let not_after = self.unwritten_mark(mac).await.map_or(i64::MAX, |before| before - 1);
         let late = match self.random.u32(..4) {
             0 => self.random.i64(0..5 * DAY_MS),
             1 => self.random.i64(0..DAY_MS),
@@ -238,7 +240,7 @@ impl Schedule {
             _ => SsidElement::Named(Ssid::new(*self.random.choice([b"RNM0", b"LOEW"]).unwrap()).unwrap()),
         };
         let probe = Probe {
-            time: self.clock - late,
+            time: (self.clock - late).min(not_after),
             source: Some(mac),
             receiver: None,
             bssid: None,
@@ -340,6 +342,12 @@ impl Schedule {
         });
         self.marks.insert(mac, before);
         self.forgetting = Some(task);
+    }
+
+    /// The mark of a device that is on its way to the table.
+    async fn unwritten_mark(&self, mac: Mac) -> Option<i64> {
+        let before = *self.marks.get(&mac)?;
+        (forget::mark(&self.table.direct(), mac).await.unwrap() < before).then_some(before)
     }
 
     /// DynamoDB deletes what has expired, some time.

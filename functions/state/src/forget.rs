@@ -18,6 +18,9 @@ const BEFORE: &str = "before";
 /// Forgets what was heard of a device before a time (milliseconds since 1970), in the given generations: events before it
 /// count no more, and its items are deleted. Returns how many were.
 ///
+/// The time has to be later than the moment at which the mark is written: some seconds from now. Then a fold that did not know
+/// the mark holds only events before it, and the item it wrote can go as a whole.
+///
 /// # Errors
 /// When the table does not answer. Forgetting again goes on where this stopped.
 pub async fn forget(table: &Table, mac: Mac, before: EventTime, generations: &[u32]) -> Result<usize, Error> {
@@ -34,7 +37,10 @@ pub async fn forget(table: &Table, mac: Mac, before: EventTime, generations: &[u
 }
 
 /// The time before which a device is forgotten; the least there is when it never was.
-pub(crate) async fn mark(table: &Table, mac: Mac) -> Result<EventTime, Error> {
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn mark(table: &Table, mac: Mac) -> Result<EventTime, Error> {
     let item = table.get(&key::forget(mac)).await?;
     item.map_or(Ok(EventTime::MIN), |item| item.number(BEFORE))
 }

@@ -64,7 +64,7 @@ mod tests {
         let entries: Vec<String> = (0..100).map(|number| format!("net-{number:02}")).collect();
         assert_eq!(list(&entries[..2], ", ", 100), "net-00, net-01");
         let cut = list(&entries, ", ", 60);
-        assert_eq!(cut, "net-00, net-01, net-02, net-03, net-04, and 95 more");
+        assert_eq!(cut, "net-00, net-01, net-02, net-03, net-04, net-05, and 94 more");
         assert!(units(&cut) <= 60);
         assert_eq!(list(&["x".repeat(100)], ", ", 60), "and 1 more");
     }
