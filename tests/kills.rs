@@ -13,6 +13,7 @@ use capture_agent::spool::{PCAP, Retention, Spool, SpoolReader, WhenFull};
 use domain::{Mac, Ssid};
 use fastrand::Rng;
 use probegram_tests::frames::{pcap, probe_request, radiotap, with_fcs};
+use probegram_tests::kafka::Kafka;
 use probegram_tests::local::{self, Answer, Local, heard_in};
 use probegram_tests::process::{Running, binary};
 use tempfile::TempDir;
@@ -90,12 +91,13 @@ fn fifty_kills_between_capture_and_table_change_no_answer() {
         while kills.values().sum::<u32>() < 50 {
             let mut agent = Running::start(&mut into_spool(&disturbed));
             thread::sleep(Duration::from_millis(random.u64(..120)));
-            if random.u8(..3) == 0 {
+            while random.u8(..3) == 0 {
                 let was_ready = host.stdout().starts_with("ready ");
                 assert!(host.exit_status().is_none(), "{}", host.stderr());
                 host.kill();
                 *kills.get_mut(if was_ready { "local" } else { "local before it was ready" }).unwrap() += 1;
                 host = start();
+                thread::sleep(Duration::from_millis(random.u64(..60)));
             }
             let ended = agent.exit_status();
             agent.kill();
@@ -126,6 +128,95 @@ fn fifty_kills_between_capture_and_table_change_no_answer() {
     let told = [&disturbed, &undisturbed].map(|data| {
         let local = Local::in_directory(data.path());
         local.wait_until_caught_up(end);
+        what_is_told(&local, &macs, &ssids)
+    });
+    assert_eq!(told[0], told[1]);
+}
+
+#[test]
+fn with_kafka_between_nothing_is_missing_and_only_what_was_unacknowledged_is_doubled() {
+    const FILES: u16 = 20;
+    const FRAMES: u16 = 1_000;
+    let Some(kafka) = Kafka::start() else { return };
+    kafka.create_topic(PCAP, 4);
+    let directory = TempDir::new().unwrap();
+    let captures: Vec<PathBuf> = (0..FILES).map(|number| capture(directory.path(), number, FRAMES)).collect();
+    let (spool, data) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let servers = kafka.bootstrap_servers();
+    let to_kafka = |capture: &Path| {
+        let mut agent = agent(capture);
+        agent.arg("--spool").arg(spool.path()).args(["--bootstrap-servers", &servers]);
+        agent
+    };
+    let start =
+        || Running::start(local::command(["--bootstrap-servers", &servers, "--data"]).arg(data.path()));
+
+    let mut random = Rng::with_seed(2021);
+    let (mut kills_of_agent, mut kills_of_host) = (0, 0);
+    let mut may_be_doubled: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut host = start();
+    for (number, capture) in (1..).zip(&captures) {
+        let records = number * i64::from(FRAMES);
+        while kills_of_agent + kills_of_host < 30 {
+            let mut agent = Running::start(&mut to_kafka(capture));
+            thread::sleep(Duration::from_millis(random.u64(..400)));
+            if random.bool() {
+                assert!(host.exit_status().is_none(), "{}", host.stderr());
+                host.kill();
+                host = start();
+                kills_of_host += 1;
+            }
+            let ended = agent.exit_status();
+            agent.kill();
+            if let Some(status) = ended {
+                assert!(status.success(), "{}", agent.stderr());
+                break;
+            }
+            kills_of_agent += 1;
+            let reader = SpoolReader::open_read_only(spool.path()).unwrap();
+            let Some(reader) = reader else { continue }; // killed before there was one
+            let acknowledged = reader.acknowledged(PCAP).unwrap();
+            for record in reader.read(PCAP, acknowledged, usize::MAX >> 1, usize::MAX).unwrap() {
+                *may_be_doubled.entry(record.value).or_default() += 1;
+            }
+            drop(reader);
+            if is_imported(spool.path(), capture, records) {
+                break;
+            }
+        }
+        if !is_imported(spool.path(), capture, records) {
+            finish(&mut to_kafka(capture));
+        }
+    }
+    eprintln!("kills: {kills_of_agent} of the agent, {kills_of_host} of probegram local");
+    assert!(kills_of_agent >= 5 && kills_of_host >= 5, "{kills_of_agent}, {kills_of_host}");
+    host.kill();
+
+    let mut times_in_kafka: HashMap<Vec<u8>, usize> = HashMap::new();
+    let in_kafka = kafka.read_all(PCAP);
+    for record in &in_kafka {
+        *times_in_kafka.entry(record.value.clone().unwrap()).or_default() += 1;
+    }
+    let feed =
+        agent(&captures[0]).args(captures[1..].iter()).args(["--output", "-"]).output().unwrap().stdout;
+    let feed = String::from_utf8(feed).unwrap();
+    let mut times_heard: HashMap<&[u8], usize> = HashMap::new();
+    for line in feed.lines() {
+        *times_heard.entry(line.as_bytes()).or_default() += 1;
+    }
+    assert_eq!(times_heard.len(), times_in_kafka.len());
+    for (record, heard) in times_heard {
+        let found = times_in_kafka.get(record).copied().unwrap_or_default();
+        let most = heard + may_be_doubled.get(record).copied().unwrap_or_default();
+        assert!((heard..=most).contains(&found), "{found} times, {heard} to {most} are right: {record:?}");
+    }
+
+    let (macs, ssids) = heard_in(&feed);
+    let mut undisturbed = local::command(["--in-memory", "--bootstrap-servers", &servers]);
+    let mut disturbed = local::command(["--bootstrap-servers", &servers, "--data"]);
+    let told = [&mut undisturbed, disturbed.arg(data.path())].map(|command| {
+        let local = Local::start(command);
+        local.wait_until_caught_up(i64::try_from(in_kafka.len()).unwrap());
         what_is_told(&local, &macs, &ssids)
     });
     assert_eq!(told[0], told[1]);

@@ -280,6 +280,27 @@ fn two_instances_do_not_share_a_directory() {
 }
 
 #[test]
+fn a_spool_that_is_replaced_by_another_is_counted_too() {
+    let record = || encoded(&probe(LAPTOP, EVENING, SsidElement::Wildcard));
+    let (data, local) = spooled(&[record(), record(), record()]);
+    for entry in fs::read_dir(data.path()).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_string_lossy().starts_with("spool.") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    probegram_tests::until(PATIENCE, "the spool to be gone", || {
+        (local.status()["partitions"] == json!([])).then_some(())
+    });
+    let end = fill_spool(data.path(), &[record(), record()]);
+    local.wait_until_caught_up(end);
+    assert_eq!(local.json(&format!("/v1/devices/{LAPTOP}"))["probe_count"], 5);
+    drop(local);
+    let local = Local::in_directory(data.path());
+    local.wait_until_caught_up(end);
+    assert_eq!(local.json(&format!("/v1/devices/{LAPTOP}"))["probe_count"], 5);
+}
+
+#[test]
 fn what_cannot_be_read_is_quarantined_and_the_rest_is_counted() {
     let mut panics = probe(LAPTOP, EVENING, SsidElement::Wildcard);
     panics.sensor = Some("panic-in-the-decoder".to_owned());
@@ -335,4 +356,48 @@ fn a_directory_that_cannot_be_used_is_said_with_what_to_do() {
     let said =
         refused(local::command(["--in-memory", "--telegram-token-file"]).arg(data.path().join("missing")));
     assert!(said.contains("missing") && said.contains("cannot be read"), "{said}");
+}
+
+#[test]
+fn a_dynamodb_of_ones_own_gives_the_same_answers() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let database = dynoxide::Database::memory().unwrap();
+    let server = runtime.spawn(dynoxide::server::serve_with_shutdown(listener, database, async {
+        stopped.await.unwrap_or_default();
+    }));
+
+    let data = TempDir::new().unwrap();
+    let records: Vec<_> = (0..300)
+        .map(|number| {
+            let mac = Mac::new([0x00, 0x1b, 0xa9, 0, 0, u8::try_from(number % 60).unwrap()]);
+            encoded(&probe(mac, EVENING + i64::from(number) * 10_000_000, named(b"RNM0")))
+        })
+        .collect();
+    let end = fill_spool(data.path(), &records);
+    let (macs, ssids) = local::heard_in(std::str::from_utf8(&records.join(&b'\n')).unwrap());
+    let at_endpoint = || {
+        let mut command = local::command(["--dynamodb-endpoint", &endpoint, "--table", "state", "--spool"]);
+        let environment =
+            [("AWS_REGION", "eu-west-2"), ("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local")];
+        command.arg(data.path()).envs(environment);
+        command
+    };
+    let told =
+        [local::command(["--in-memory", "--spool"]).arg(data.path()), &mut at_endpoint(), &mut at_endpoint()]
+            .map(|command| {
+                let local = Local::start(command);
+                local.wait_until_caught_up(end);
+                [local.devices(&macs), local.ssids(&ssids)].concat()
+            });
+    assert!(told[0].iter().all(|answer| answer.status == 200));
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0], told[2], "and after a start anew");
+
+    stop.send(()).unwrap();
+    runtime.block_on(server).unwrap().unwrap();
+    let said = refused(&mut at_endpoint());
+    assert!(said.contains("no DynamoDB answers at"), "{said}");
 }

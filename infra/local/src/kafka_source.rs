@@ -488,16 +488,8 @@ const fn is_missing(code: RDKafkaErrorCode) -> bool {
 /// offsets go with the topic: so it is looked, after a batch was read, whether the one that was committed is still there.
 async fn deliver(source: &EventSource, batch: &Batch, place: Place, shutdown: &Shutdown) -> Option<Outcome> {
     let place = Arc::new(place);
-    while place.was_committed {
-        match ask(&place, Place::is_committed).await? {
-            Ok(true) => break,
-            Ok(false) => return Some(Outcome::TopicGone),
-            Err(error) => tracing::debug!(%error, "the group's offset is not to be had"), // asked again
-        }
-        tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
-            () = shutdown.wait() => return None,
-        }
+    if place.was_committed && !is_still_there(&place, shutdown).await? {
+        return Some(Outcome::TopicGone);
     }
     if !source.deliver(batch, shutdown).await {
         return None;
@@ -508,6 +500,20 @@ async fn deliver(source: &EventSource, batch: &Batch, place: Place, shutdown: &S
         tracing::warn!(%error, partition = place.partition, "an offset could not be committed");
         Outcome::NotCommitted
     }))
+}
+
+/// Whether the offset that was committed is still there; asked until there is an answer, `None` when it was stopped before.
+async fn is_still_there(place: &Arc<Place>, shutdown: &Shutdown) -> Option<bool> {
+    loop {
+        match ask(place, Place::is_committed).await? {
+            Ok(is_committed) => return Some(is_committed),
+            Err(error) => tracing::debug!(%error, "the group's offset is not to be had"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = shutdown.wait() => return None,
+        }
+    }
 }
 
 /// Asks the broker in a thread that may wait; `None` when the program ends.
