@@ -350,6 +350,10 @@ fn a_directory_that_cannot_be_used_is_said_with_what_to_do() {
     fs::create_dir(&broken).unwrap();
     fs::write(broken.join("state.db"), "this is no database, and longer than a header of SQLite".repeat(50))
         .unwrap();
+    let said = refused(
+        local::command(["--in-memory", "--telegram-api-url", "x", "--telegram-token-file"]).arg(&file),
+    );
+    assert!(said.contains("is no URL"), "{said}");
     let said = refused(local::command(["--data"]).arg(&broken));
     assert!(said.contains("state.db"), "{said}");
 

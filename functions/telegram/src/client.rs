@@ -31,6 +31,9 @@ pub enum TelegramError {
         #[source]
         source: reqwest::Error,
     },
+    /// The server's address is none.
+    #[error("the address of the Bot API server is no URL, such as {API_URL}")]
+    NotAUrl,
     /// The token is none.
     #[error("Telegram does not know this bot token: get one from @BotFather and check the file it is in")]
     Unauthorized,
@@ -64,7 +67,7 @@ impl TelegramError {
         match self {
             Self::Unreachable { .. } | Self::TooManyRequests { .. } => true,
             Self::Refused { code, .. } => *code >= 500,
-            Self::Unauthorized | Self::Conflict(_) => false,
+            Self::NotAUrl | Self::Unauthorized | Self::Conflict(_) => false,
         }
     }
 }
@@ -92,8 +95,12 @@ impl Client {
     /// A bot with this token at the Bot API server of this URL: [`API_URL`], or one's own.
     ///
     /// # Errors
-    /// When no HTTP client can be made: the system has no root certificates.
+    /// When the address is none, or no HTTP client can be made: the system has no root certificates.
     pub fn new(api_url: &str, token: SecretString) -> Result<Self, TelegramError> {
+        let is_url = |text| reqwest::Url::parse(text).is_ok_and(|url| url.has_host());
+        if !is_url(api_url) {
+            return Err(TelegramError::NotAUrl);
+        }
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
             .timeout(Self::POLL + Duration::from_secs(10))

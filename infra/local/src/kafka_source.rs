@@ -4,9 +4,9 @@
 //! table and the position in the log are lost or kept together. A group without a commit begins at the beginning; what was
 //! absorbed before is told apart by the guarded merge.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -124,8 +124,8 @@ struct Group {
     source: EventSource,
     handle: Handle,
     told: Sender<Told>,
-    /// The last error that was said.
-    said: Mutex<String>,
+    /// The errors that were said since partitions were assigned.
+    said: Mutex<HashSet<String>>,
 }
 
 impl ClientContext for Group {
@@ -135,11 +135,7 @@ impl ClientContext for Group {
             Some(code) if is_missing(code) => {} // the reading says it, once
             _ => {
                 // A broker that is away is away every second.
-                let last = std::mem::replace(
-                    &mut *self.said.lock().unwrap_or_else(PoisonError::into_inner),
-                    error.to_string(),
-                );
-                if last != error.to_string() {
+                if self.said().insert(error.to_string()) {
                     tracing::warn!(%error, reason, "Kafka");
                 }
             }
@@ -166,6 +162,7 @@ impl ConsumerContext for Group {
     ) {
         let mut now_assigned = Vec::new();
         let outcome = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.said().clear();
             now_assigned = self.starts(consumer, partitions);
             let mut list = TopicPartitionList::new();
             for Start { partition, offset, .. } in &now_assigned {
@@ -186,6 +183,10 @@ impl ConsumerContext for Group {
 }
 
 impl Group {
+    fn said(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tell(&self, told: Told) {
         if self.told.send(told).is_err() {
             tracing::debug!("the reading has ended");
