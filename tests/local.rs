@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test's way to fail
 
 use std::fs;
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use domain::{Mac, Ssid, SsidElement};
 use probegram_tests::local::{self, Local, encoded, fill_spool, probe};
 use probegram_tests::process::{Running, Signal, binary};
+use probegram_tests::until;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -50,6 +52,33 @@ fn ready_is_the_only_line_and_a_signal_ends_it_cleanly() {
         assert_ne!(port, 0);
         assert_eq!(local.program.stdout(), format!("ready http://127.0.0.1:{port}\n"));
         assert!(!local.program.stderr().contains("did not end in time"), "{}", local.program.stderr());
+    }
+}
+
+#[test]
+fn at_a_terminal_there_is_a_chat_that_ctrl_d_leaves() {
+    let data = TempDir::new().unwrap();
+    let output = data.path().join("output");
+    for options in [format!("local --http 127.0.0.1:0 --data {}", data.path().display()), "demo".to_owned()] {
+        // script (of Debian's essential package bsdutils) gives it a terminal
+        let mut script = Command::new("script")
+            .args(["-qec", &format!("{} {options}", binary("probegram").display()), "/dev/null"])
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(fs::File::create(&output).unwrap())
+            .spawn()
+            .unwrap();
+        let said = || String::from_utf8_lossy(&fs::read(&output).unwrap()).into_owned();
+        let mut keyboard = script.stdin.take().unwrap();
+        for (answer, keys) in
+            [("> ", "00:11:22:33:44:55\r"), ("No result found for device 00:11:22:33:44:55", "\x04")]
+        {
+            until(PATIENCE, answer, || said().contains(answer).then_some(()));
+            keyboard.write_all(keys.as_bytes()).unwrap();
+        }
+        let status = until(PATIENCE, "the end of the chat", || script.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0), "{}", said());
+        assert!(said().contains("Ctrl-D leaves"), "{}", said());
     }
 }
 
@@ -205,9 +234,7 @@ fn status_tells_how_far_the_table_is() {
 
     fill_spool(data.path(), &[]);
     let partition = |through: i64, end: i64| json!([{"topic": "pcap", "partition": 0, "life": 1, "through": through, "end": end, "lag": 0, "log": "spool"}]);
-    probegram_tests::until(PATIENCE, "the spool", || {
-        (local.status()["partitions"] == partition(-1, 0)).then_some(())
-    });
+    until(PATIENCE, "the spool", || (local.status()["partitions"] == partition(-1, 0)).then_some(()));
 
     let filtered = br#"{"timestamp":"1700000000000","wlan_fc_type_subtype":["29"]}"#.to_vec();
     let poison = br#"{"timestamp":"x","wlan_fc_type_subtype":["4"]}"#.to_vec();
@@ -288,9 +315,7 @@ fn a_spool_that_is_replaced_by_another_is_counted_too() {
             fs::remove_file(entry.path()).unwrap();
         }
     }
-    probegram_tests::until(PATIENCE, "the spool to be gone", || {
-        (local.status()["partitions"] == json!([])).then_some(())
-    });
+    until(PATIENCE, "the spool to be gone", || (local.status()["partitions"] == json!([])).then_some(()));
     let end = fill_spool(data.path(), &[record(), record()]);
     local.wait_until_caught_up(end);
     assert_eq!(local.json(&format!("/v1/devices/{LAPTOP}"))["probe_count"], 5);
