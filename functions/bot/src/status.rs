@@ -53,6 +53,13 @@ impl Positions {
         of_group.peek().is_some() && of_group.all(|(_, reader)| reader.is_caught_up())
     }
 
+    /// Whether a group has partitions to read.
+    #[must_use]
+    pub fn has_partitions(&self, group: &str) -> bool {
+        let readers = self.snapshot();
+        readers.iter().any(|((name, _topic), reader)| name == group && !reader.partitions.is_empty())
+    }
+
     fn snapshot(&self) -> BTreeMap<(Group, String), Reader> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

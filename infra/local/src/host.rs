@@ -101,6 +101,12 @@ impl Host {
     pub fn is_caught_up(&self, generation: u32) -> bool {
         self.positions.is_caught_up(&consumer_group(&self.base_group, generation))
     }
+
+    /// Whether a generation can serve: a log that is not there has nothing to read, and nothing to serve.
+    fn is_complete(&self, generation: u32) -> bool {
+        self.is_caught_up(generation)
+            && self.positions.has_partitions(&consumer_group(&self.base_group, generation))
+    }
 }
 
 /// Runs until SIGINT or SIGTERM; with a terminal and no Telegram, until the chat is left.
@@ -119,7 +125,7 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let time_zone = options.time_zone.clone().map_or_else(TimeZone::system, |zone| zone.0);
     let retention = Retention::in_days(options.day_retention, options.totals_retention);
     let mut chats = options.allow_chats.clone();
-    if options.telegram_token_file.is_none() && options.telegram_token_secret.is_none() {
+    if !is_in_telegram(&options) {
         chats.push(terminal::CHAT);
     }
     let host = Arc::new(Host::new(table, mapping, retention, time_zone, chats).await?);
@@ -151,7 +157,7 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     writeln!(stdout, "ready http://{address}")?;
     stdout.flush()?;
 
-    let in_terminal = telegram.is_none() && terminal::is_ours();
+    let in_terminal = chats_in_terminal(&options);
     if let Some(client) = telegram {
         if options.allow_chats.is_empty() {
             tracing::warn!(
@@ -177,6 +183,17 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         );
     }
     ended
+}
+
+/// Whether the bot is in Telegram.
+const fn is_in_telegram(options: &Local) -> bool {
+    options.telegram_token_file.is_some() || options.telegram_token_secret.is_some()
+}
+
+/// Whether the bot is in this terminal.
+#[must_use]
+pub fn chats_in_terminal(options: &Local) -> bool {
+    !is_in_telegram(options) && terminal::is_ours()
 }
 
 /// The table, and what it needs to stay.
@@ -233,15 +250,18 @@ async fn tend(
     let mut swept = tokio::time::Instant::now();
     while !shutdown.is_pulled() {
         if let Some(old) = replaces
-            && host.is_caught_up(plan.generation)
+            && host.is_complete(plan.generation)
         {
-            if generation::flip(&host.table, old, plan.generation).await? {
-                tracing::info!(
-                    generation = plan.generation,
-                    "the rebuild is complete and serves from now on"
-                );
+            match generation::flip(&host.table, old, plan.generation).await {
+                Ok(_by_us_or_by_another) => {
+                    tracing::info!(generation = plan.generation, "the rebuild is complete and serves");
+                    replaces = None;
+                }
+                Err(error) => tracing::warn!(
+                    error = runtime::log::with_causes(&error),
+                    "the rebuild is complete but cannot be taken into service yet"
+                ),
             }
-            replaces = None;
         }
         if let Some(embedded) = &embedded
             && swept.elapsed() >= SWEEP_EVERY

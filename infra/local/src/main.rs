@@ -24,6 +24,8 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read what we print has had enough, as in `probegram demo | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::from(2)
@@ -38,8 +40,16 @@ async fn run(command: Command) -> anyhow::Result<()> {
             probegram::demo::run(demo).await
         }
         Command::Local(local) => {
-            runtime::log::init_for_people("info,aws_config=warn");
+            // in a chat only trouble may come between the lines
+            let level =
+                if probegram::host::chats_in_terminal(&local) { "warn" } else { "info,aws_config=warn" };
+            runtime::log::init_for_people(level);
             probegram::host::run(*local).await
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
