@@ -70,7 +70,7 @@ impl Kafka {
         if let Some(missing) = missing() {
             let message = format!("a real Kafka needs {missing}: run `infra/packages test`");
             assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
-            eprintln!("skipped: {message}");
+            crate::say_skipped(&message);
             return None;
         }
         let home = jars();

@@ -3,6 +3,7 @@
 //! Everything here panics when it fails, with a text that says what to do: there is nothing a test could do about it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test's way to fail
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,8 +22,13 @@ pub fn shared(path: &str) -> Option<PathBuf> {
     if found.exists() {
         return Some(found);
     }
-    eprintln!("skipped: ../shared/{path} is not here");
+    say_skipped(&format!("../shared/{path} is not here"));
     None
+}
+
+/// Says that a test is skipped and why, in a line that the test runner does not keep for itself, as it does with `eprintln!`.
+pub(crate) fn say_skipped(why: &str) {
+    writeln!(std::io::stderr(), "skipped: {why}").expect("standard error");
 }
 
 /// Asks until there is an answer, and gives it.
