@@ -28,7 +28,7 @@ fn bot() -> Context {
         time_zone: TimeZone::UTC,
         open_to_this_machine: false,
         positions: Positions::default(),
-        now_ms: bot::context::now_ms,
+        now_ms: runtime::clock::now_ms,
     }
 }
 

@@ -56,14 +56,8 @@ impl Context {
         let days = environment.optional("DAY_RETENTION_DAYS").unwrap_or(Self::DAY_RETENTION_DAYS);
         let retention = Retention::in_days(days, environment.optional("TOTALS_RETENTION_DAYS"));
         environment.check()?;
-        Ok(Self { table: table(name), group, generation, retention, now_ms })
+        Ok(Self { table: table(name), group, generation, retention, now_ms: runtime::clock::now_ms })
     }
-}
-
-/// The present in milliseconds since 1970.
-#[must_use]
-pub fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }
 
 /// Absorbs a batch. Returns only when every item of every record is written, or was already past it.

@@ -63,12 +63,6 @@ impl std::str::FromStr for SecretHash {
     }
 }
 
-/// The present in milliseconds since 1970.
-#[must_use]
-pub fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
-}
-
 impl Context {
     /// The context that the function's environment describes: `TABLE_NAME`, `AGGREGATE_GROUP`, `WEBHOOK_SECRET_SHA256` (one or
     /// two, with a comma), and if wanted `ALLOWED_CHATS` (ids with commas) and `TIME_ZONE` (UTC).
@@ -94,7 +88,7 @@ impl Context {
             time_zone,
             open_to_this_machine: false,
             positions: Positions::default(),
-            now_ms,
+            now_ms: runtime::clock::now_ms,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What every function shares: the Kafka batch as Lambda delivers it, configuration, secrets, logs, metrics.
 
 pub mod aws;
+pub mod clock;
 pub mod environment;
 pub mod kafka_event;
 pub mod log;

@@ -48,7 +48,7 @@ pub async fn run(options: Demo) -> anyhow::Result<()> {
 
     let capture = directory.path().join("household.pcap");
     let mut file = BufWriter::new(File::create(&capture)?);
-    let frames = household::write_capture(aggregate::handler::now_ms(), &mut file)?;
+    let frames = household::write_capture(runtime::clock::now_ms(), &mut file)?;
     file.into_inner()?.sync_all()?;
     writeln!(stdout, "  capture    {frames} frames, as a card in the hallway hears them (pcap, radiotap)")?;
 

@@ -76,7 +76,7 @@ impl Host {
             time_zone,
             open_to_this_machine: true,
             positions: positions.clone(),
-            now_ms: aggregate::handler::now_ms,
+            now_ms: runtime::clock::now_ms,
         });
         let webhook = Webhook::new(Arc::clone(&bot), HeaderValue::try_from(secret)?);
         Ok(Self { bot, webhook, positions, table, mapping, base_group, retention })
@@ -91,7 +91,7 @@ impl Host {
             group: group.clone(),
             generation,
             retention: self.retention,
-            now_ms: aggregate::handler::now_ms,
+            now_ms: runtime::clock::now_ms,
         };
         EventSource { mapping: self.mapping.clone(), group, function, positions: self.positions.clone() }
     }
@@ -136,7 +136,7 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         .map(|servers| kafka_config(servers, options.kafka_config.as_deref()))
         .transpose()?;
     let log = kafka.as_ref().map_or(Log::Spool, Log::Kafka);
-    let now_ms = aggregate::handler::now_ms();
+    let now_ms = runtime::clock::now_ms();
     let plan =
         changeover::plan(&host.table, &host.base_group, &host.mapping.topic, log, options.start_at, now_ms)
             .await?;
