@@ -10,7 +10,7 @@ use domain::tally::{DeviceTally, Tally};
 use domain::{Mac, Probe, Ssid, SsidElement, record};
 use nix::sys::resource::{UsageWho, getrusage};
 use probegram::embedded::Embedded;
-use probegram::event_source::{Batch, LogRecord};
+use probegram::event_source::{Batch, LogRecord, TimestampType};
 use probegram::template::Template;
 use runtime::KafkaEvent;
 use rustc_hash::FxHashMap;
@@ -34,6 +34,8 @@ fn main() {
         let one = LogRecord {
             offset: i64::try_from(offset).unwrap(),
             timestamp: NOW_MS,
+            timestamp_type: TimestampType::CreateTime,
+            headers: Vec::new(),
             key: Some(b"a4:83:e7:4e:39:15".to_vec()),
             value: Some(value),
         };

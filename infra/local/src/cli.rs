@@ -87,6 +87,12 @@ pub struct Local {
     #[arg(long, value_name = "NAME", default_value = crate::embedded::TABLE)]
     pub table: String,
 
+    /// Invoke deployed functions through the Lambda API at this endpoint, `aggregate` and `bot`, instead of running them in this
+    /// process; region and credentials come from the environment. Their TABLE_NAME is the table above
+    #[arg(long, value_name = "URL", requires_all = ["dynamodb_endpoint", "bootstrap_servers"],
+          conflicts_with_all = ["telegram_token_file", "telegram_token_secret", "start_at"])]
+    pub functions: Option<String>,
+
     /// Address of the JSON interface: on this machine alone. Port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,

@@ -4,14 +4,16 @@
 //! One batch of a partition at a time; a batch goes out when its window has passed, or it holds as many records or bytes as it
 //! may; the same batch again, after growing pauses, until the function has succeeded; only then does the position move on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aggregate::handler::Context as AggregateContext;
 use bot::status::Positions;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use state::Table;
 use tokio::time::Instant;
 
+use crate::function::Aggregate;
 use crate::shutdown::Shutdown;
 use crate::template::EventSourceMapping;
 
@@ -29,7 +31,9 @@ pub struct EventSource {
     /// The consumer group, which carries the table's id.
     pub group: String,
     /// The function.
-    pub function: AggregateContext,
+    pub function: Aggregate,
+    /// The table that it writes, which tells how far it has come.
+    pub table: Table,
     /// Where the position is told.
     pub positions: Positions,
 }
@@ -41,10 +45,26 @@ pub struct LogRecord {
     pub offset: i64,
     /// Its Kafka timestamp, milliseconds since 1970, -1 for none.
     pub timestamp: i64,
+    /// Who dated it.
+    pub timestamp_type: TimestampType,
     /// Its key.
     pub key: Option<Vec<u8>>,
     /// Its value; `None` for a tombstone.
     pub value: Option<Vec<u8>>,
+    /// Its headers, in their order: a name may come twice.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// Who dated a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TimestampType {
+    /// Its producer.
+    CreateTime,
+    /// The broker, when it came in.
+    LogAppendTime,
+    /// Nobody.
+    NoTimestampType,
 }
 
 impl LogRecord {
@@ -52,7 +72,8 @@ impl LogRecord {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        size_of::<Self>() + length(&self.key) + length(&self.value)
+        let headers = self.headers.iter().map(|(name, value)| size_of::<(String, Vec<u8>)>() + name.len() + value.len());
+        size_of::<Self>() + length(&self.key) + length(&self.value) + headers.sum::<usize>()
     }
 }
 
@@ -75,10 +96,14 @@ struct RecordJson {
     partition: i32,
     offset: i64,
     timestamp: i64,
-    timestamp_type: &'static str,
+    timestamp_type: TimestampType,
+    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// Missing for a tombstone, and not null.
+    #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
-    headers: [(); 0],
+    /// A map of one entry a header; bytes are signed, as Java has them.
+    headers: Vec<BTreeMap<String, Vec<i8>>>,
 }
 
 impl Batch {
@@ -118,7 +143,13 @@ impl Batch {
         if passes {
             let length =
                 |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(4, |bytes| bytes.len().div_ceil(3) * 4 + 2);
-            let size = length(&record.key) + length(&record.value) + self.topic.len() + 150;
+            // at most six characters a byte: `-128, `
+            let headers = record.headers.iter().map(|(name, value)| 2 * name.len() + 6 * value.len() + 20);
+            let size = length(&record.key)
+                + length(&record.value)
+                + headers.sum::<usize>()
+                + self.topic.len()
+                + 150;
             let full = self.records.len() >= mapping.batch_size || self.bytes + size > MAX_EVENT_BYTES;
             if full && !self.records.is_empty() {
                 return Err(record);
@@ -131,10 +162,16 @@ impl Batch {
                 partition: self.partition,
                 offset: record.offset,
                 timestamp: record.timestamp,
-                timestamp_type: "CREATE_TIME",
+                timestamp_type: record.timestamp_type,
                 key: record.key.map(base64),
                 value: record.value.map(base64),
-                headers: [],
+                headers: record
+                    .headers
+                    .into_iter()
+                    .map(|(name, value)| {
+                        BTreeMap::from([(name, value.into_iter().map(u8::cast_signed).collect())])
+                    })
+                    .collect(),
             });
         }
         self.next = record.offset + 1;
@@ -189,13 +226,13 @@ impl EventSource {
         let mut pause = FIRST_PAUSE;
         loop {
             let attempt = tokio::select! {
-                attempt = aggregate::handle(&event, &self.function) => attempt,
+                attempt = self.function.handle(&event) => attempt,
                 () = shutdown.wait() => return false,
             };
             match attempt {
-                Ok(_report) => return true,
+                Ok(()) => return true,
                 Err(error) => tracing::warn!(
-                    error = %lambda_runtime::Diagnostic::from(error).error_message,
+                    error = runtime::log::with_causes(&error),
                     topic = batch.topic, partition = batch.partition, next_try_in_ms = pause.as_millis(),
                     "a batch failed and will be delivered again"
                 ),
@@ -225,7 +262,14 @@ mod tests {
     }
 
     fn record(offset: i64, value: &[u8]) -> LogRecord {
-        LogRecord { offset, timestamp: 1, key: None, value: Some(value.to_vec()) }
+        LogRecord {
+            offset,
+            timestamp: 1,
+            timestamp_type: TimestampType::CreateTime,
+            key: None,
+            value: Some(value.to_vec()),
+            headers: Vec::new(),
+        }
     }
 
     #[test]
@@ -239,6 +283,28 @@ mod tests {
         assert_eq!(event["records"]["pcap-3"][0]["offset"], 5);
         assert_eq!(event["records"]["pcap-3"][0]["value"], "eyJzdWJ0eXBlIjpbIjQiXX0=");
         assert_eq!(event["records"]["pcap-3"][0]["headers"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn a_record_stands_in_the_event_as_lambda_writes_it() {
+        let mut batch = Batch::new("pcap", 3, 0);
+        let tombstone = LogRecord {
+            value: None,
+            key: Some(b"k".to_vec()),
+            timestamp_type: TimestampType::LogAppendTime,
+            headers: vec![
+                ("name".to_owned(), b"\xc3\xabA".to_vec()),
+                ("name".to_owned(), Vec::new()),
+            ],
+            ..record(7, b"")
+        };
+        batch.take(tombstone, &mapping(10)).unwrap();
+        let event: serde_json::Value = serde_json::from_str(batch.event().unwrap().get()).unwrap();
+        let expected = serde_json::json!({
+            "topic": "pcap", "partition": 3, "offset": 7, "timestamp": 1, "timestampType": "LOG_APPEND_TIME", "key": "aw==",
+            "headers": [{"name": [-61, -85, 65]}, {"name": []}]
+        });
+        assert_eq!(event["records"]["pcap-3"][0], expected, "a tombstone has no value, not even null");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::cli::Local;
 use crate::directory::DataDirectory;
 use crate::embedded::Embedded;
 use crate::event_source::EventSource;
+use crate::function::{Aggregate, Bot, Deployed};
 use crate::long_polling::{self, Webhook};
 use crate::shutdown::{self, Shutdown, Signals};
 use crate::template::{EventSourceMapping, Template};
@@ -48,6 +49,8 @@ pub struct Host {
     mapping: EventSourceMapping,
     base_group: String,
     retention: Retention,
+    /// `aggregate`, where it does not run in this process.
+    deployed: Option<Deployed>,
 }
 
 impl Host {
@@ -79,21 +82,38 @@ impl Host {
             now_ms: runtime::clock::now_ms,
         });
         let webhook = Webhook::new(Arc::clone(&bot), HeaderValue::try_from(secret)?);
-        Ok(Self { bot, webhook, positions, table, mapping, base_group, retention })
+        Ok(Self { bot, webhook, positions, table, mapping, base_group, retention, deployed: None })
+    }
+
+    /// Feeds this deployed function instead of the one in this process. It keeps the progress of the group that the template
+    /// names.
+    #[must_use]
+    pub fn with_deployed(self, aggregate: Deployed) -> Self {
+        let base_group = self.mapping.consumer_group.clone();
+        Self { base_group, deployed: Some(aggregate), ..self }
     }
 
     /// What feeds `aggregate` for a generation.
     #[must_use]
     pub fn event_source(&self, generation: u32) -> EventSource {
         let group = consumer_group(&self.base_group, generation);
-        let function = aggregate::Context {
-            table: self.table.clone(),
-            group: group.clone(),
-            generation,
-            retention: self.retention,
-            now_ms: runtime::clock::now_ms,
+        let function = match &self.deployed {
+            Some(deployed) => Aggregate::Deployed(deployed.clone()),
+            None => Aggregate::Here(aggregate::Context {
+                table: self.table.clone(),
+                group: group.clone(),
+                generation,
+                retention: self.retention,
+                now_ms: runtime::clock::now_ms,
+            }),
         };
-        EventSource { mapping: self.mapping.clone(), group, function, positions: self.positions.clone() }
+        EventSource {
+            mapping: self.mapping.clone(),
+            group,
+            function,
+            table: self.table.clone(),
+            positions: self.positions.clone(),
+        }
     }
 
     /// Whether the group that writes a generation has read everything that there is.
@@ -128,7 +148,14 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     if !is_in_telegram(&options) {
         chats.push(terminal::CHAT);
     }
-    let host = Arc::new(Host::new(table, mapping, retention, time_zone, chats).await?);
+    let mut host = Host::new(table, mapping, retention, time_zone, chats).await?;
+    let mut api = Bot::Here(Arc::clone(&host.bot));
+    if let Some(endpoint) = &options.functions {
+        let function = Deployed::at(endpoint).await;
+        host = host.with_deployed(function("aggregate"));
+        api = Bot::Deployed(function("bot"));
+    }
+    let host = Arc::new(host);
 
     let kafka = options
         .bootstrap_servers
@@ -148,8 +175,8 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
 
     let (trigger, shutdown) = shutdown::channel();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let (bot, stop) = (Arc::clone(&host.bot), shutdown.clone());
-    tasks.spawn(async move { Ok(http_api::serve(listener, bot, stop).await?) });
+    let stop = shutdown.clone();
+    tasks.spawn(async move { Ok(http_api::serve(listener, api, stop).await?) });
     feed(&host, kafka, options.spool.clone().unwrap_or(data), plan.generation, &shutdown, &mut tasks);
     tasks.spawn(tend(Arc::clone(&host), embedded, plan, shutdown.clone()));
 
@@ -193,7 +220,7 @@ const fn is_in_telegram(options: &Local) -> bool {
 /// Whether the bot is in this terminal.
 #[must_use]
 pub fn chats_in_terminal(options: &Local) -> bool {
-    !is_in_telegram(options) && terminal::is_ours()
+    !is_in_telegram(options) && options.functions.is_none() && terminal::is_ours()
 }
 
 /// The table, and what it needs to stay.

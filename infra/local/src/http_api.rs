@@ -2,7 +2,6 @@
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
@@ -15,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, header};
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 
+use crate::function::Bot;
 use crate::shutdown::Shutdown;
 
 /// Listens on an address of this machine alone: the answers are about people's devices, and nobody is asked who they are.
@@ -34,13 +34,13 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, bot: Arc<bot::Context>, shutdown: Shutdown) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, bot: Bot, shutdown: Shutdown) -> std::io::Result<()> {
     let router = Router::new().fallback(answer).with_state(bot);
     axum::serve(listener, router).with_graceful_shutdown(async move { shutdown.wait().await }).await
 }
 
 async fn answer(
-    State(bot): State<Arc<bot::Context>>,
+    State(bot): State<Bot>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -55,7 +55,14 @@ async fn answer(
         let why = r#"{"error":"the path is not UTF-8: ask for an SSID of other bytes by /v1/ssids?hex="}"#;
         return (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], why).into_response();
     }
-    let response = bot::handle(&request(method, &uri, headers, &body), &bot).await;
+    let response = match bot.handle(request(method, &uri, headers, &body)).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::warn!(error = runtime::log::with_causes(&error), "a request has no answer");
+            let why = r#"{"error":"the function gave no answer; try again"}"#;
+            return (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, "application/json")], why).into_response();
+        }
+    };
     let status =
         u16::try_from(response.status_code).ok().and_then(|status| StatusCode::from_u16(status).ok());
     (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), response.headers.clone(), text(response))

@@ -16,7 +16,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
@@ -24,7 +24,7 @@ use state::progress::{self, Position};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::event_source::{Batch, EventSource, LogRecord};
+use crate::event_source::{Batch, EventSource, LogRecord, TimestampType};
 use crate::shutdown::Shutdown;
 
 /// How long one look at the log takes at most.
@@ -200,7 +200,7 @@ impl Group {
             partitions.clone()
         });
         let absorbed =
-            self.handle.block_on(progress::of_group(&self.source.function.table, &self.source.group));
+            self.handle.block_on(progress::of_group(&self.source.table, &self.source.group));
         let absorbed: Vec<Position> = absorbed.unwrap_or_else(|error| {
             tracing::warn!(%error, "the table's progress is not to be had: reading from the beginning");
             Vec::new()
@@ -561,11 +561,21 @@ enum Heard {
 }
 
 fn record(message: &BorrowedMessage<'_>) -> LogRecord {
+    let (timestamp, timestamp_type) = match message.timestamp() {
+        Timestamp::CreateTime(time) => (time, TimestampType::CreateTime),
+        Timestamp::LogAppendTime(time) => (time, TimestampType::LogAppendTime),
+        Timestamp::NotAvailable => (-1, TimestampType::NoTimestampType),
+    };
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
     LogRecord {
         offset: message.offset(),
-        timestamp: message.timestamp().to_millis().unwrap_or(-1),
+        timestamp,
+        timestamp_type,
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
+        headers: headers
+            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
+            .collect(),
     }
 }
 

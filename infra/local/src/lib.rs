@@ -13,6 +13,7 @@ pub mod directory;
 pub mod embedded;
 pub mod event_source;
 pub mod filter;
+pub mod function;
 pub mod host;
 pub mod household;
 pub mod http_api;

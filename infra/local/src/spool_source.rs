@@ -9,7 +9,7 @@ use capture_agent::spool::SpoolReader;
 use state::progress::Tracker;
 use tokio::time::Instant;
 
-use crate::event_source::{Batch, EventSource, LogRecord};
+use crate::event_source::{Batch, EventSource, LogRecord, TimestampType};
 use crate::shutdown::Shutdown;
 
 /// How often a spool is looked at for news.
@@ -65,7 +65,7 @@ async fn follow(
     let topic = topic(&source.mapping.topic, reader.id());
     // The reader's position is the reader's own: it lies in the table, with what was counted.
     let through =
-        Tracker::new(&source.function.table, &source.group, &topic, PARTITION).read().await?.through;
+        Tracker::new(&source.table, &source.group, &topic, PARTITION).read().await?.through;
     let mut batch = Batch::new(&topic, PARTITION, through + 1);
     let tell = |next: i64, end: i64| {
         source.positions.update(&source.group, &topic, |reader| {
@@ -92,8 +92,10 @@ async fn follow(
             let record = LogRecord {
                 offset: record.offset,
                 timestamp: record.timestamp,
+                timestamp_type: TimestampType::CreateTime,
                 key: record.key,
                 value: Some(record.value),
+                headers: Vec::new(),
             };
             if batch.take(record, &source.mapping).is_err() {
                 full = true;

@@ -1,0 +1,167 @@
+//! The functions as a host calls them: in this process, or deployed and reached by Lambda's Invoke API.
+//! <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::apigw::{
+    ApiGatewayRequestAuthorizer, ApiGatewayRequestAuthorizerIamDescription, ApiGatewayV2httpRequest,
+    ApiGatewayV2httpResponse,
+};
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::config::retry::RetryConfig;
+use aws_sdk_lambda::config::timeout::TimeoutConfig;
+use aws_sdk_lambda::primitives::Blob;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// No function runs longer than this: a limit of Lambda.
+const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
+
+/// Why an invocation did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum InvocationError {
+    /// The function in this process failed.
+    #[error(transparent)]
+    Here(#[from] aggregate::Error),
+    /// Lambda did not carry the invocation out.
+    #[error("function {name} could not be invoked: does it exist there, and does Lambda answer?")]
+    NotInvoked {
+        /// The function's name.
+        name: String,
+        /// What the SDK says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The deployed function failed, was killed or ran out of time.
+    #[error("function {name} failed: {message}")]
+    Failed {
+        /// The function's name.
+        name: String,
+        /// What Lambda says about it.
+        message: String,
+    },
+}
+
+/// A deployed function.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    client: Client,
+    name: String,
+}
+
+/// Lambda's payload for a function that failed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure {
+    error_message: String,
+}
+
+impl Deployed {
+    /// Functions at a Lambda endpoint by their names; region and credentials come from the environment.
+    pub async fn at(endpoint: &str) -> impl Fn(&str) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .operation_timeout(LONGEST_INVOCATION)
+            .build();
+        let config = runtime::aws::config()
+            .await
+            .into_builder()
+            .endpoint_url(endpoint)
+            .timeout_config(timeouts)
+            // whoever invokes has pauses of its own
+            .retry_config(RetryConfig::disabled())
+            .build();
+        let client = Client::new(&config);
+        move |name| Self { client: client.clone(), name: name.to_owned() }
+    }
+
+    /// Invokes the function and waits for its answer.
+    ///
+    /// # Errors
+    /// When it could not be invoked, or failed.
+    pub async fn invoke(&self, event: &str) -> Result<Vec<u8>, InvocationError> {
+        let answer = self
+            .client
+            .invoke()
+            .function_name(&self.name)
+            .payload(Blob::new(event))
+            .send()
+            .await
+            .map_err(|source| self.not_invoked(source))?;
+        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
+        if answer.function_error.is_none() {
+            return Ok(payload);
+        }
+        let message = match serde_json::from_slice(&payload) {
+            Ok(Failure { error_message }) => error_message,
+            Err(_other) => String::from_utf8_lossy(&payload).into_owned(),
+        };
+        Err(InvocationError::Failed { name: self.name.clone(), message })
+    }
+
+    fn not_invoked(&self, source: impl std::error::Error + Send + Sync + 'static) -> InvocationError {
+        InvocationError::NotInvoked { name: self.name.clone(), source: Box::new(source) }
+    }
+}
+
+/// The function `aggregate`.
+#[derive(Debug, Clone)]
+pub enum Aggregate {
+    /// In this process.
+    Here(aggregate::Context),
+    /// On Lambda, or what stands for it.
+    Deployed(Deployed),
+}
+
+impl Aggregate {
+    /// Hands a batch to the function.
+    ///
+    /// # Errors
+    /// When the batch has to be delivered again.
+    pub async fn handle(&self, event: &RawValue) -> Result<(), InvocationError> {
+        match self {
+            Self::Here(context) => {
+                aggregate::handle(event, context).await?;
+            }
+            Self::Deployed(function) => {
+                function.invoke(event.get()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The function `bot`.
+#[derive(Debug, Clone)]
+pub enum Bot {
+    /// In this process.
+    Here(Arc<bot::Context>),
+    /// On Lambda, or what stands for it.
+    Deployed(Deployed),
+}
+
+impl Bot {
+    /// Hands a request of the HTTP API to the function.
+    ///
+    /// # Errors
+    /// When the deployed function gave no answer.
+    pub async fn handle(
+        &self,
+        mut request: ApiGatewayV2httpRequest,
+    ) -> Result<ApiGatewayV2httpResponse, InvocationError> {
+        match self {
+            Self::Here(context) => Ok(bot::handle(&request, context).await),
+            Self::Deployed(function) => {
+                // API Gateway lets only signed requests through to it, and says so. Here it is this machine that may ask.
+                let mut authorizer = ApiGatewayRequestAuthorizer::default();
+                authorizer.iam = Some(ApiGatewayRequestAuthorizerIamDescription::default());
+                request.request_context.authorizer = Some(authorizer);
+                let event =
+                    serde_json::to_string(&request).map_err(|source| function.not_invoked(source))?;
+                let answer = function.invoke(&event).await?;
+                serde_json::from_slice(&answer).map_err(|source| function.not_invoked(source))
+            }
+        }
+    }
+}
