@@ -35,8 +35,15 @@ fn records_without_a_key_spread_survive_a_kill_and_end_with_their_topic() {
     kafka.create_topic("pcap", 1);
     assert_eq!(kafka.read_all("pcap"), []);
     kafka.produce("pcap", b"first\n");
-    let first = Record { partition: 0, offset: 0, key: None, value: Some(b"first".to_vec()) };
-    assert_eq!(kafka.read_all("pcap"), [first]);
+    let read = kafka.read_all("pcap");
+    let first = Record {
+        partition: 0,
+        offset: 0,
+        timestamp: read[0].timestamp,
+        key: None,
+        value: Some(b"first".to_vec()),
+    };
+    assert_eq!(read, [first]);
 }
 
 #[test]

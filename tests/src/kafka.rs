@@ -1,4 +1,4 @@
-//! A real Apache Kafka on loopback: one node in KRaft mode, its data in a temporary folder.
+//! A real Apache Kafka on loopback: one node or several in KRaft mode, their data in temporary folders.
 //!
 //! Its jars come from Maven, once, into `target/kafka`. A broker takes 3 to 5 seconds and 300 MB: tests of one file
 //! may share one and use topics of their own.
@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
@@ -32,17 +33,52 @@ const QUESTION: Duration = Duration::from_secs(5);
 /// Java's name for "every jar of the folder".
 const CLASS_PATH: &str = "lib/*";
 
-/// Any 16 bytes in base64; the same for every broker, because each has one node and folders of its own.
+/// Any 16 bytes in base64; the same for every broker, because each cluster has folders of its own.
 const CLUSTER_ID: &str = "cHJvYmVncmFtLXRlc3RzMA";
 
-/// A running broker. It is killed and its data is removed when this goes out of scope.
+/// A running cluster, of one broker unless more are asked for. It is killed and its data is removed when this goes out of scope.
 pub struct Kafka {
-    broker: Running,
+    nodes: Vec<Node>,
     admin: AdminClient<DefaultClientContext>,
-    port: Port,
     _controller_port: Port,
     home: PathBuf,
+}
+
+/// A broker of the cluster; the first is the controller too.
+struct Node {
+    broker: Running,
+    port: Port,
     data: TempDir,
+}
+
+/// A record to be produced.
+#[derive(Debug, Clone, Default)]
+pub struct NewRecord {
+    /// The partition; by key without one.
+    pub partition: Option<i32>,
+    /// Its time stamp, milliseconds since 1970; now without one.
+    pub timestamp: Option<i64>,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; None is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Whether it has headers, of bytes that are no ASCII.
+    pub has_headers: bool,
+}
+
+/// A producer whose records must all be taken.
+struct Acknowledged;
+
+impl ClientContext for Acknowledged {}
+
+impl ProducerContext for Acknowledged {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _record)) = result {
+            panic!("a record was refused: {error}");
+        }
+    }
 }
 
 /// A record as it lies in a topic, ordered by place.
@@ -52,6 +88,8 @@ pub struct Record {
     pub partition: i32,
     /// Its offset there.
     pub offset: i64,
+    /// Its time stamp, milliseconds since 1970.
+    pub timestamp: i64,
     /// The key, if it has one.
     pub key: Option<Vec<u8>>,
     /// The value; None is a tombstone.
@@ -67,6 +105,15 @@ impl Kafka {
     /// skipped unseen.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::with_brokers(1)
+    }
+
+    /// The same with several brokers, of which every topic is on all.
+    ///
+    /// # Panics
+    /// As [`Kafka::start`].
+    #[must_use]
+    pub fn with_brokers(count: usize) -> Option<Self> {
         if let Some(missing) = missing() {
             let message = format!("a real Kafka needs {missing}: run `infra/packages test`");
             assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
@@ -74,55 +121,23 @@ impl Kafka {
             return None;
         }
         let home = jars();
-        let (port, controller_port) = (Port::reserve(&home), Port::reserve(&home));
-        let data = TempDir::new().expect("a temporary folder");
-        let (broker_port, controller) = (port.number, controller_port.number);
-        let properties = format!(
-            "process.roles=broker,controller\n\
-             node.id=1\n\
-             controller.quorum.voters=1@127.0.0.1:{controller}\n\
-             controller.listener.names=CONTROLLER\n\
-             listeners=PLAINTEXT://127.0.0.1:{broker_port},CONTROLLER://127.0.0.1:{controller}\n\
-             log.dirs={}\n\
-             auto.create.topics.enable=false\n\
-             offsets.topic.num.partitions=1\n\
-             offsets.topic.replication.factor=1\n\
-             transaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\n\
-             group.initial.rebalance.delay.ms=0\n\
-             # a restart after kill -9 waits until the old registration has run out\n\
-             broker.session.timeout.ms=1000\n\
-             broker.heartbeat.interval.ms=300\n",
-            data.path().join("log").display()
-        );
-        fs::write(data.path().join("server.properties"), properties).expect("the broker's configuration");
-        let formatted = java(&home)
-            .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"])
-            .arg(data.path().join("server.properties"))
-            .output()
-            .expect("java");
-        assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+        let controller_port = Port::reserve(&home);
+        let nodes: Vec<Node> =
+            (0..count).map(|number| Node::start(&home, number, count, controller_port.number)).collect();
         let admin = ClientConfig::new()
-            .set("bootstrap.servers", format!("127.0.0.1:{broker_port}"))
+            .set("bootstrap.servers", addresses(&nodes))
             .set("reconnect.backoff.max.ms", "200")
             .create()
             .expect("an admin client");
-        let mut kafka = Self {
-            broker: broker(&home, data.path()),
-            admin,
-            port,
-            _controller_port: controller_port,
-            home,
-            data,
-        };
+        let mut kafka = Self { nodes, admin, _controller_port: controller_port, home };
         kafka.wait_until_ready();
         Some(kafka)
     }
 
-    /// The address for clients, `127.0.0.1:PORT`. It stays the same over a restart.
+    /// The addresses for clients, `127.0.0.1:PORT`, with commas. They stay the same over a restart.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
-        format!("127.0.0.1:{}", self.port.number)
+        addresses(&self.nodes)
     }
 
     /// Creates a topic that keeps its records for ever: retention goes by their time stamps, and ours are of 2020.
@@ -134,7 +149,7 @@ impl Kafka {
         let topic = NewTopic::new(
             name,
             i32::try_from(partitions).expect("a number of partitions"),
-            TopicReplication::Fixed(1),
+            TopicReplication::Fixed(i32::try_from(self.nodes.len()).expect("a number of brokers")),
         )
         .set("retention.ms", "-1");
         let created = block_on(self.admin.create_topics([&topic], &AdminOptions::new()));
@@ -156,18 +171,62 @@ impl Kafka {
         until(PATIENCE, "the end of a topic", || (self.partitions_with_leader(name)? == 0).then_some(()));
     }
 
-    /// Kills the broker (SIGKILL) and waits until it is gone. What it had acknowledged lies in its data.
-    pub fn kill(&mut self) {
-        self.broker.kill();
+    /// Deletes what lies before these offsets, as retention does: partition and offset.
+    ///
+    /// # Panics
+    /// If the broker refuses.
+    pub fn delete_records_before(&self, topic: &str, offsets: &[(i32, i64)]) {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).expect("an offset");
+        }
+        let deleted = block_on(self.admin.delete_records(&list, &AdminOptions::new()));
+        for partition in deleted.expect("an answer of the broker").elements() {
+            partition.error().unwrap_or_else(|error| panic!("records of {topic} cannot be deleted: {error}"));
+        }
     }
 
-    /// Starts the broker again on the same data and address, and waits until it answers.
+    /// The broker that leads a partition, from 0 on, as soon as one does.
+    ///
+    /// # Panics
+    /// If none does.
+    #[must_use]
+    pub fn leader(&self, topic: &str, partition: i32) -> usize {
+        until(PATIENCE, "a leader", || {
+            let metadata = self.admin.inner().fetch_metadata(Some(topic), QUESTION).ok()?;
+            let partitions = metadata.topics().first()?.partitions();
+            let leader = partitions.iter().find(|found| found.id() == partition)?.leader();
+            usize::try_from(leader).ok()?.checked_sub(1)
+        })
+    }
+
+    /// Kills the first broker (SIGKILL) and waits until it is gone. What it had acknowledged lies in its data.
+    pub fn kill(&mut self) {
+        self.kill_broker(0);
+    }
+
+    /// Kills a broker. The first of several should live: it alone is the controller.
+    pub fn kill_broker(&mut self, number: usize) {
+        self.nodes[number].broker.kill();
+    }
+
+    /// Starts the first broker again on the same data and address, and waits until it answers.
     ///
     /// # Panics
     /// If it does not come up.
     pub fn restart(&mut self) {
-        self.broker.kill();
-        self.broker = broker(&self.home, self.data.path());
+        self.restart_broker(0);
+    }
+
+    /// Starts a broker again, and waits until all of them answer and every partition has all its replicas.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn restart_broker(&mut self, number: usize) {
+        let home = self.home.clone();
+        let node = &mut self.nodes[number];
+        node.broker.kill();
+        node.broker = broker(&home, node.data.path());
         self.wait_until_ready();
     }
 
@@ -188,6 +247,30 @@ impl Kafka {
         let status = kcat.wait().expect("the end of kcat");
         assert!(status.success(), "kcat ended with {status}");
         written.expect("kcat has read everything");
+    }
+
+    /// Produces records as they are, and waits until all are acknowledged.
+    ///
+    /// # Panics
+    /// If the broker refuses one.
+    pub fn produce_records(&self, topic: &str, records: &[NewRecord]) {
+        let producer: ThreadedProducer<Acknowledged> = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap_servers())
+            .set("enable.idempotence", "true")
+            .create_with_context(Acknowledged)
+            .expect("a producer");
+        for record in records {
+            let mut waiting = BaseRecord::<[u8], [u8]>::to(topic);
+            waiting.partition = record.partition;
+            waiting.timestamp = record.timestamp;
+            waiting.key = record.key.as_deref();
+            waiting.payload = record.value.as_deref();
+            waiting.headers = record.has_headers.then(|| {
+                OwnedHeaders::new().insert(Header { key: "na\u{ef}ve", value: Some(b"\xc3\xab\xff\x00") })
+            });
+            producer.send(waiting).map_err(|(error, _record)| error).expect("room for a record");
+        }
+        producer.flush(PATIENCE).expect("acknowledgements");
     }
 
     /// Every record of a topic, by partition and offset.
@@ -216,6 +299,7 @@ impl Kafka {
                 Ok(message) => records.push(Record {
                     partition: message.partition(),
                     offset: message.offset(),
+                    timestamp: message.timestamp().to_millis().expect("a time stamp"),
                     key: message.key().map(<[u8]>::to_vec),
                     value: message.payload().map(<[u8]>::to_vec),
                 }),
@@ -236,14 +320,64 @@ impl Kafka {
 
     /// The port opens before the broker works, so only an answer counts.
     fn wait_until_ready(&mut self) {
-        until(PATIENCE, "a broker that answers", || {
-            if let Some(status) = self.broker.exit_status() {
-                panic!("the broker ended with {status}\n{}{}", self.broker.stdout(), self.broker.stderr());
+        until(PATIENCE, "brokers that answer", || {
+            for Node { broker, .. } in &mut self.nodes {
+                if let Some(status) = broker.exit_status() {
+                    panic!("a broker ended with {status}\n{}{}", broker.stdout(), broker.stderr());
+                }
             }
             let metadata = self.admin.inner().fetch_metadata(None, QUESTION).ok()?;
-            (!metadata.brokers().is_empty()).then_some(())
+            let partitions = || metadata.topics().iter().flat_map(|topic| topic.partitions());
+            let whole = partitions().all(|partition| partition.isr().len() == self.nodes.len());
+            (metadata.brokers().len() == self.nodes.len() && whole).then_some(())
         });
     }
+}
+
+impl Node {
+    /// The broker of this number, from 0 on, formatted and started.
+    fn start(home: &Path, number: usize, count: usize, controller: u16) -> Self {
+        let port = Port::reserve(home);
+        let data = TempDir::new().expect("a temporary folder");
+        let (broker_port, id) = (port.number, number + 1);
+        let (roles, listeners) = match number {
+            0 => ("broker,controller", format!(",CONTROLLER://127.0.0.1:{controller}")),
+            _ => ("broker", String::new()),
+        };
+        // with one broker a restart after kill -9 waits until the old registration has run out
+        let (session_ms, heartbeat_ms) = if count == 1 { (1_000, 300) } else { (3_000, 500) };
+        let properties = format!(
+            "process.roles={roles}\n\
+             node.id={id}\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             controller.listener.names=CONTROLLER\n\
+             listeners=PLAINTEXT://127.0.0.1:{broker_port}{listeners}\n\
+             log.dirs={}\n\
+             auto.create.topics.enable=false\n\
+             min.insync.replicas={}\n\
+             offsets.topic.num.partitions=1\n\
+             offsets.topic.replication.factor={count}\n\
+             transaction.state.log.replication.factor={count}\n\
+             transaction.state.log.min.isr=1\n\
+             group.initial.rebalance.delay.ms=0\n\
+             broker.session.timeout.ms={session_ms}\n\
+             broker.heartbeat.interval.ms={heartbeat_ms}\n",
+            data.path().join("log").display(),
+            count.min(2),
+        );
+        fs::write(data.path().join("server.properties"), properties).expect("the broker's configuration");
+        let formatted = java(home)
+            .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"])
+            .arg(data.path().join("server.properties"))
+            .output()
+            .expect("java");
+        assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+        Self { broker: broker(home, data.path()), port, data }
+    }
+}
+
+fn addresses(nodes: &[Node]) -> String {
+    nodes.iter().map(|node| format!("127.0.0.1:{}", node.port.number)).collect::<Vec<_>>().join(",")
 }
 
 fn java(home: &Path) -> Command {
@@ -314,13 +448,19 @@ fn jars() -> PathBuf {
 
 /// A port of loopback that is ours as long as this lives: no other test takes it, nor, being below the range from
 /// which the system gives ports to connections, anyone by chance. So a broker that is killed finds it free again.
-struct Port {
+pub(crate) struct Port {
     number: u16,
     _lock: File,
 }
 
 impl Port {
-    fn reserve(home: &Path) -> Self {
+    /// Its number.
+    pub(crate) const fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// A free one; who has it is noted in files of this folder.
+    pub(crate) fn reserve(home: &Path) -> Self {
         let ports = home.join("ports");
         fs::create_dir_all(&ports).expect("target/kafka/ports");
         (20_000..30_000)

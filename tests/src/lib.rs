@@ -8,11 +8,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod dynamodb;
 pub mod frames;
 pub mod kafka;
+pub mod lambda;
 pub mod local;
+pub mod plain_fold;
 pub mod process;
+pub mod proxy;
 pub mod scheduled_table;
+pub mod stage;
 
 /// A file or folder of test material that lives beside the workspace, in `../shared`, because it is not ours to
 /// distribute. Without it says on standard error that the test is skipped; the test then returns.

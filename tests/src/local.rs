@@ -54,7 +54,15 @@ impl Local {
     /// If it does not become ready.
     #[must_use]
     pub fn start(command: &mut Command) -> Self {
-        let mut program = Running::start(command);
+        Self::at(Running::start(command))
+    }
+
+    /// One that was started already; waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    #[must_use]
+    pub fn at(mut program: Running) -> Self {
         let address = program.wait_for_line("ready ");
         let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -34,6 +34,23 @@ pub fn release_binary(name: &str) -> PathBuf {
     existing(target().join("release").join(name), "make build")
 }
 
+/// libfaketime, which gives a program another clock. Without it says on standard error that the test is skipped.
+///
+/// # Panics
+/// With `CI=true` when it is missing.
+#[must_use]
+pub fn faketime() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let found =
+        folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
+    if found.is_none() {
+        let message = "a clock that steps needs libfaketime: run `infra/packages test`";
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
+        crate::say_skipped(message);
+    }
+    found
+}
+
 fn existing(binary: PathBuf, built_by: &str) -> PathBuf {
     assert!(binary.is_file(), "{} is missing: run `{built_by}` first", binary.display());
     binary

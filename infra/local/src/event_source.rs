@@ -72,7 +72,10 @@ impl LogRecord {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
-        let headers = self.headers.iter().map(|(name, value)| size_of::<(String, Vec<u8>)>() + name.len() + value.len());
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| size_of::<(String, Vec<u8>)>() + name.len() + value.len());
         size_of::<Self>() + length(&self.key) + length(&self.value) + headers.sum::<usize>()
     }
 }
@@ -145,11 +148,8 @@ impl Batch {
                 |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(4, |bytes| bytes.len().div_ceil(3) * 4 + 2);
             // at most six characters a byte: `-128, `
             let headers = record.headers.iter().map(|(name, value)| 2 * name.len() + 6 * value.len() + 20);
-            let size = length(&record.key)
-                + length(&record.value)
-                + headers.sum::<usize>()
-                + self.topic.len()
-                + 150;
+            let size =
+                length(&record.key) + length(&record.value) + headers.sum::<usize>() + self.topic.len() + 150;
             let full = self.records.len() >= mapping.batch_size || self.bytes + size > MAX_EVENT_BYTES;
             if full && !self.records.is_empty() {
                 return Err(record);
@@ -233,7 +233,9 @@ impl EventSource {
                 Ok(()) => return true,
                 Err(error) => tracing::warn!(
                     error = runtime::log::with_causes(&error),
-                    topic = batch.topic, partition = batch.partition, next_try_in_ms = pause.as_millis(),
+                    topic = batch.topic,
+                    partition = batch.partition,
+                    next_try_in_ms = pause.as_millis(),
                     "a batch failed and will be delivered again"
                 ),
             }
@@ -292,10 +294,7 @@ mod tests {
             value: None,
             key: Some(b"k".to_vec()),
             timestamp_type: TimestampType::LogAppendTime,
-            headers: vec![
-                ("name".to_owned(), b"\xc3\xabA".to_vec()),
-                ("name".to_owned(), Vec::new()),
-            ],
+            headers: vec![("name".to_owned(), b"\xc3\xabA".to_vec()), ("name".to_owned(), Vec::new())],
             ..record(7, b"")
         };
         batch.take(tombstone, &mapping(10)).unwrap();

@@ -157,8 +157,7 @@ impl Bot {
                 let mut authorizer = ApiGatewayRequestAuthorizer::default();
                 authorizer.iam = Some(ApiGatewayRequestAuthorizerIamDescription::default());
                 request.request_context.authorizer = Some(authorizer);
-                let event =
-                    serde_json::to_string(&request).map_err(|source| function.not_invoked(source))?;
+                let event = serde_json::to_string(&request).map_err(|source| function.not_invoked(source))?;
                 let answer = function.invoke(&event).await?;
                 serde_json::from_slice(&answer).map_err(|source| function.not_invoked(source))
             }

@@ -60,7 +60,8 @@ async fn answer(
         Err(error) => {
             tracing::warn!(error = runtime::log::with_causes(&error), "a request has no answer");
             let why = r#"{"error":"the function gave no answer; try again"}"#;
-            return (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, "application/json")], why).into_response();
+            return (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, "application/json")], why)
+                .into_response();
         }
     };
     let status =

@@ -199,8 +199,7 @@ impl Group {
             tracing::warn!(%error, "the group's offsets are not to be had: reading from the beginning");
             partitions.clone()
         });
-        let absorbed =
-            self.handle.block_on(progress::of_group(&self.source.table, &self.source.group));
+        let absorbed = self.handle.block_on(progress::of_group(&self.source.table, &self.source.group));
         let absorbed: Vec<Position> = absorbed.unwrap_or_else(|error| {
             tracing::warn!(%error, "the table's progress is not to be had: reading from the beginning");
             Vec::new()

@@ -64,8 +64,7 @@ async fn follow(
 ) -> anyhow::Result<()> {
     let topic = topic(&source.mapping.topic, reader.id());
     // The reader's position is the reader's own: it lies in the table, with what was counted.
-    let through =
-        Tracker::new(&source.table, &source.group, &topic, PARTITION).read().await?.through;
+    let through = Tracker::new(&source.table, &source.group, &topic, PARTITION).read().await?.through;
     let mut batch = Batch::new(&topic, PARTITION, through + 1);
     let tell = |next: i64, end: i64| {
         source.positions.update(&source.group, &topic, |reader| {
