@@ -49,7 +49,7 @@ impl Form {
     }
 }
 
-const SCENARIOS: [Scenario; 14] = [
+const SCENARIOS: [Scenario; 15] = [
     Scenario {
         name: "nothing happens; one table by deployed and by in-process functions",
         brokers: 1,
@@ -66,6 +66,7 @@ const SCENARIOS: [Scenario; 14] = [
     Scenario { name: "poison among good records", brokers: 1, play: poison },
     Scenario { name: "every record and every delivery twice", brokers: 1, play: everything_twice },
     Scenario { name: "clocks step", brokers: 1, play: clocks_step },
+    Scenario { name: "all of it at once", brokers: 1, play: all_at_once },
     Scenario { name: "leading broker killed", brokers: 3, play: leader_killed },
     Scenario { name: "a broker away", brokers: 3, play: broker_away },
 ];
@@ -173,18 +174,7 @@ fn agent_killed(stage: &mut Stage, form: &Form) -> Outcome {
     let mut heard = BTreeSet::new();
     while stage.kills.load(Ordering::SeqCst) < wanted {
         let capture = stage.capture(FRAMES);
-        let feed = stage
-            .program("capture-agent")
-            .args(["--sensor", "hallway", "--output", "-", "--read"])
-            .arg(&capture)
-            .output();
-        heard.extend(
-            feed.unwrap()
-                .stdout
-                .split(|byte| *byte == b'\n')
-                .filter(|line| !line.is_empty())
-                .map(<[u8]>::to_vec),
-        );
+        heard.extend(stage.feed(&capture));
         loop {
             let mut agent = Running::start(&mut stage.agent(&capture));
             if stage.kills.load(Ordering::SeqCst) < wanted && random.u8(..5) > 0 {
@@ -599,33 +589,85 @@ fn everything_twice(stage: &mut Stage, form: &Form) -> Outcome {
     stage.outcome(&[stage.topic()])
 }
 
-/// The clocks of the agent, the poller and the functions step, back and forth, while functions are killed.
+/// The clocks of the functions and of whoever dates records step, back and forth, while functions are killed.
+///
+/// Not those of programs with librdkafka: it waits by the wall clock through C11's `cnd_timedwait`, which libfaketime leaves alone.
 fn clocks_step(stage: &mut Stage, form: &Form) -> Outcome {
+    const HOUR_S: i64 = 60 * 60;
     let Some(library) = process::faketime() else { return Outcome::default() };
     let clock = tempfile::NamedTempFile::new().unwrap();
-    let set = |offset: &str| std::fs::write(clock.path(), offset).unwrap();
-    set("+0");
-    let fake = [
+    let set = |offset_s: i64| std::fs::write(clock.path(), format!("{offset_s:+}")).unwrap();
+    set(0);
+    stage.configure(&[
         ("LD_PRELOAD", library.to_str().unwrap()),
         ("FAKETIME_TIMESTAMP_FILE", clock.path().to_str().unwrap()),
         ("FAKETIME_NO_CACHE", "1"),
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    ];
-    stage.configure(&fake);
-    let _poller = Stage::ready(stage.poller("poller").envs(fake));
+    ]);
+    let _poller = Stage::ready(&mut stage.poller("poller"));
     let done = kills_between_writes(stage, form.of(20, 3), 8);
-    for offset in ["+0", "-2h", "+30m", "-3d", "+10m", "+0"].iter().cycle().take(form.of(36, 6)) {
-        set(offset);
+    let offsets = [0, -2 * HOUR_S, HOUR_S / 2, -72 * HOUR_S, HOUR_S / 6, 0];
+    for offset_s in offsets.into_iter().cycle().take(form.of(36, 6)) {
+        set(offset_s);
         let capture = stage.capture(FRAMES);
-        let mut agent = Running::start(stage.agent(&capture).envs(fake));
-        assert!(agent.wait(PATIENCE).success(), "{}", agent.stderr());
+        let dated = |value| NewRecord {
+            timestamp: Some(stage.now_ms() + offset_s * 1_000),
+            value: Some(value),
+            ..NewRecord::default()
+        };
+        let records: Vec<NewRecord> = stage.feed(&capture).into_iter().map(dated).collect();
+        stage.kafka.produce_records(TOPIC, &records);
     }
-    set("+0");
+    set(0);
     done.store(true, Ordering::SeqCst);
     let outcome = stage.outcome(&[stage.topic()]);
     stage.configure(&[]);
     assert!(outcome.quarantined > 0, "a clock that is days late makes frames come from the future");
     outcome
+}
+
+/// Agent, functions and pollers are killed, batches come twice and late, DynamoDB fails, the group rebalances.
+fn all_at_once(stage: &mut Stage, form: &Form) -> Outcome {
+    let mut random = Rng::with_seed(9);
+    let mut pollers = ["first", "second"].map(|member| Stage::ready(&mut stage.poller(member)));
+    let (reaper, kills, mut dice) = (stage.lambda.reaper(), Arc::clone(&stage.kills), random.fork());
+    stage.table.plan(move |call| match dice.u16(..1_000) {
+        0..20 => throttled(&call.operation),
+        20..40 => Fate::Lost,
+        40..60 => Fate::AnswerLost,
+        60..64 => {
+            let kills = Arc::clone(&kills);
+            Fate::DoneThen(Box::new(move || drop(kills.fetch_add(reaper.kill_all(), Ordering::SeqCst))))
+        }
+        _ => Fate::Late(Duration::from_millis(dice.u64(..10))),
+    });
+    let mut dice = random.fork();
+    stage.invoke.plan(move |_call| match dice.u8(..10) {
+        0 => Fate::AnsweredEarly(("x-amz-function-error", "Unhandled"), TIMED_OUT.to_owned()),
+        1 => Fate::Twice,
+        2 => Fate::AnswerLost,
+        _ => Fate::Passed,
+    });
+    for _ in 0..form.of(60, 4) {
+        let capture = stage.capture(FRAMES);
+        let mut agent = Running::start(&mut stage.agent(&capture));
+        thread::sleep(Duration::from_millis(random.u64(..500)));
+        stage.kill(&mut agent);
+        let mut agent = Running::start(&mut stage.agent(&capture));
+        let (which, member) = [(0, "first"), (1, "second")][random.usize(..2)];
+        stage.kill(&mut pollers[which]);
+        assert!(agent.wait(PATIENCE).success(), "{}", agent.stderr());
+        pollers[which] = Running::start(&mut stage.poller(member));
+    }
+    // whoever could not even begin in all this begins now
+    stage.table.pass();
+    stage.invoke.pass();
+    for (poller, member) in pollers.iter_mut().zip(["first", "second"]) {
+        if poller.exit_status().is_some() {
+            *poller = Running::start(&mut stage.poller(member));
+        }
+    }
+    stage.outcome(&[stage.topic()])
 }
 
 /// A partition's leader that is not the controller too.
@@ -641,8 +683,8 @@ fn leader_killed(stage: &mut Stage, form: &Form) -> Outcome {
         let broker = a_leader(stage);
         stage.kafka.kill_broker(broker);
         stage.kills.fetch_add(1, Ordering::SeqCst);
-        stage.hear(FRAMES);
         assert!(agent.wait(PATIENCE).success(), "{}", agent.stderr());
+        stage.hear(FRAMES);
         stage.kafka.restart_broker(broker);
         stage.hear(FRAMES);
     }

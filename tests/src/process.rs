@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal;
 use nix::unistd::Pid;
@@ -166,8 +166,13 @@ impl Running {
     /// # Panics
     /// If it goes on running.
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
-        let what = format!("the end of {}", self.name);
-        until(within, &what, || self.exit_status())
+        let deadline = Instant::now() + within;
+        until(within + PATIENCE, "the end of a program", || {
+            let exited = self.exit_status();
+            let late = exited.is_none() && Instant::now() > deadline;
+            assert!(!late, "{} does not end:\n{}{}", self.name, self.stdout(), self.stderr());
+            exited
+        })
     }
 
     /// Kills the program (SIGKILL: it can neither see nor delay it) and waits until it is gone. One that has

@@ -245,6 +245,24 @@ impl Stage {
         command
     }
 
+    /// The records of a capture, as the agent writes them.
+    ///
+    /// # Panics
+    /// If the agent fails.
+    #[must_use]
+    pub fn feed(&self, capture: &Path) -> Vec<Vec<u8>> {
+        let mut agent = self.program("capture-agent");
+        agent.args(["--sensor", "hallway", "--output", "-", "--read"]).arg(capture);
+        let output = agent.output().expect("the agent");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output
+            .stdout
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
+    }
+
     /// Takes a new capture to Kafka without a disturbance.
     ///
     /// # Panics
