@@ -637,7 +637,9 @@ fn all_at_once(stage: &mut Stage, form: &Form) -> Outcome {
         40..60 => Fate::AnswerLost,
         60..64 => {
             let kills = Arc::clone(&kills);
-            Fate::DoneThen(Box::new(move || drop(kills.fetch_add(reaper.kill_all(), Ordering::SeqCst))))
+            Fate::DoneThen(Box::new(move || {
+                kills.fetch_add(reaper.kill_all(), Ordering::SeqCst);
+            }))
         }
         _ => Fate::Late(Duration::from_millis(dice.u64(..10))),
     });
@@ -648,7 +650,7 @@ fn all_at_once(stage: &mut Stage, form: &Form) -> Outcome {
         2 => Fate::AnswerLost,
         _ => Fate::Passed,
     });
-    for _ in 0..form.of(60, 4) {
+    for _ in 0..form.of(60, 8) {
         let capture = stage.capture(FRAMES);
         let mut agent = Running::start(&mut stage.agent(&capture));
         thread::sleep(Duration::from_millis(random.u64(..500)));
