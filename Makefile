@@ -10,7 +10,7 @@ export PATH
 export CARGO_TARGET_DIR := target
 
 .NOTPARALLEL:
-.PHONY: help demo test lint build bench prove fuzz cargo packages-build packages-test packages-bench
+.PHONY: help demo test lint build bench chaos prove fuzz cargo packages-build packages-test packages-bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ bench: cargo packages-bench build ## the figures: frames per second and memory
 	cargo build --workspace --all-targets
 	cargo bench --profile dev --workspace --bench read_capture --bench spool_to_kafka
 	cargo bench -p probegram --bench aggregate
+
+# By the programs that are deployed, as a release builds them. A short form by the dev build is among the tests.
+chaos: cargo packages-test build ## everything that may go wrong, at length, with a real Kafka and the real functions
+	cargo build --workspace --all-targets
+	cargo test --workspace --test chaos -- --full
 
 prove: cargo packages-build ## the guarded merge over 10,000 random schedules of delivery
 	PROBEGRAM_SCHEDULES=10000 cargo test --workspace --test guarded_merge

@@ -64,7 +64,7 @@ const SCENARIOS: [Scenario; 15] = [
     Scenario { name: "topic deleted and created again", brokers: 1, play: topic_created_again },
     Scenario { name: "log deleted under the consumer", brokers: 1, play: log_deleted },
     Scenario { name: "poison among good records", brokers: 1, play: poison },
-    Scenario { name: "every record and every delivery twice", brokers: 1, play: everything_twice },
+    Scenario { name: "every record twice, every delivery twice and with others", brokers: 1, play: everything_twice },
     Scenario { name: "clocks step", brokers: 1, play: clocks_step },
     Scenario { name: "all of it at once", brokers: 1, play: all_at_once },
     Scenario { name: "leading broker killed", brokers: 3, play: leader_killed },
@@ -571,9 +571,18 @@ fn poison(stage: &mut Stage, form: &Form) -> Outcome {
     outcome
 }
 
-/// Each record lies in the topic twice, which is two; each batch is delivered twice, which is nothing.
+/// Each record lies in the topic twice, which is two; each batch is delivered twice and together with the last ones of the other
+/// partitions, which is nothing.
 fn everything_twice(stage: &mut Stage, form: &Form) -> Outcome {
-    stage.invoke.plan(|_call| Fate::Twice);
+    let mut last = serde_json::Map::new();
+    stage.invoke.plan(move |call| {
+        let Ok(mut event) = serde_json::from_slice::<Value>(&call.body) else { return Fate::Passed };
+        let Some(partitions) = event["records"].as_object_mut() else { return Fate::Passed };
+        last.extend(partitions.clone());
+        partitions.extend(last.clone());
+        call.body = event.to_string().into_bytes();
+        Fate::Twice
+    });
     let _poller = Stage::ready(&mut stage.poller("poller"));
     for _ in 0..form.of(10, 2) {
         stage.hear(FRAMES);
