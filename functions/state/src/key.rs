@@ -147,6 +147,13 @@ pub fn quarantined_record(day: Day, source: &Source, offset: i64) -> Key {
     Key { pk: quarantine(&source.topic, day), sk: format!("RECORD#{source}#{offset:020}") }
 }
 
+/// Where a quarantined record was, from its sort key.
+#[must_use]
+pub fn place_of_quarantined(sk: &str) -> Option<(Source, i64)> {
+    let (source, offset) = sk.strip_prefix("RECORD#")?.rsplit_once('#')?;
+    Some((source.parse().ok()?, offset.parse().ok()?))
+}
+
 /// How many records of a source were quarantined.
 #[must_use]
 pub fn quarantined_count(day: Day, source: &Source) -> Key {

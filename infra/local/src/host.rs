@@ -26,6 +26,7 @@ use crate::embedded::Embedded;
 use crate::event_source::EventSource;
 use crate::long_polling::{self, Webhook};
 use crate::shutdown::{self, Shutdown, Signals};
+use crate::table_socket::{self, TableSocket};
 use crate::template::{EventSourceMapping, Template};
 use crate::{http_api, kafka_source, remote_table, spool_source, terminal};
 
@@ -121,7 +122,12 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         Some(data) => data.clone(),
         None => capture_agent::spool::default_directory()?,
     };
-    let (table, embedded, _lock) = open_table(&options, &data, &template).await?;
+    let (table, embedded, lock) = open_table(&options, &data, &template).await?;
+    let socket = lock.as_ref().map(TableSocket::bind).transpose().unwrap_or_else(|error| {
+        tracing::warn!("other commands cannot use the table while this runs: {error:#}");
+        None
+    });
+    let (_socket, at_socket) = socket.unzip();
     let time_zone = options.time_zone.clone().map_or_else(TimeZone::system, |zone| zone.0);
     let retention = Retention::in_days(options.day_retention, options.totals_retention);
     let mut chats = options.allow_chats.clone();
@@ -134,7 +140,11 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         .bootstrap_servers
         .as_deref()
         .map(|servers| kafka_config(servers, options.kafka_config.as_deref()))
-        .transpose()?;
+        .transpose()?
+        .map(|mut config| {
+            as_member(&mut config, gethostname::gethostname().to_string_lossy());
+            config
+        });
     let log = kafka.as_ref().map_or(Log::Spool, Log::Kafka);
     let now_ms = runtime::clock::now_ms();
     let plan =
@@ -150,6 +160,10 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let (bot, stop) = (Arc::clone(&host.bot), shutdown.clone());
     tasks.spawn(async move { Ok(http_api::serve(listener, bot, stop).await?) });
+    if let (Some(listener), Some(embedded)) = (at_socket, embedded.clone()) {
+        let stop = shutdown.clone();
+        tasks.spawn(async move { Ok(table_socket::serve(listener, embedded, stop).await?) });
+    }
     feed(&host, kafka, options.spool.clone().unwrap_or(data), plan.generation, &shutdown, &mut tasks);
     tasks.spawn(tend(Arc::clone(&host), embedded, plan, shutdown.clone()));
 
@@ -312,14 +326,23 @@ async fn telegram(options: &Local) -> anyhow::Result<Option<telegram::Client>> {
 }
 
 /// librdkafka's settings for these brokers.
-fn kafka_config(servers: &str, file: Option<&Path>) -> anyhow::Result<ClientConfig> {
+///
+/// # Errors
+/// When the file cannot be read, or is none of properties.
+pub fn kafka_config(servers: &str, file: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let mut config = ClientConfig::new();
     config.set("client.id", "probegram");
-    // As the same member after a start anew: the group would wait 45 s for one that was killed.
-    config.set("group.instance.id", gethostname::gethostname().to_string_lossy());
     for (name, value) in file.map(capture_agent::producer::read_properties).transpose()?.unwrap_or_default() {
         config.set(name, value);
     }
     config.set("bootstrap.servers", servers);
     Ok(config)
+}
+
+/// Makes the client the same member of its group after a start anew: the group would wait 45 s for one that was killed.
+pub fn as_member(config: &mut ClientConfig, name: impl Into<String>) {
+    const NAME: &str = "group.instance.id";
+    if config.get(NAME).is_none() {
+        config.set(NAME, name);
+    }
 }
