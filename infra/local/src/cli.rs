@@ -34,7 +34,22 @@ pub enum Command {
     /// Lists the records that could not be read, and why
     #[command(after_help = QUARANTINE_EXAMPLES)]
     Quarantine(Quarantine),
+    /// Counts the whole log anew while the table goes on serving, compares, and lets the new counts serve
+    #[command(after_help = REBUILD_EXAMPLES)]
+    Rebuild(Rebuild),
 }
+
+const REBUILD_EXAMPLES: &str = "Examples:
+  # from the agent's spool, or from Kafka; also while `probegram local` runs. After Ctrl-C it goes on where it was
+  probegram rebuild
+  probegram rebuild --bootstrap-servers broker:9092
+
+  # only look what would change; then take it into service though it differs
+  probegram rebuild --no-flip
+  probegram rebuild --accept
+
+  # let the generation before serve again
+  probegram rebuild --back";
 
 const TOPICS_EXAMPLES: &str = "Examples:
   # what differs from what Probegram needs; ends with 0 if nothing does, with 1 otherwise
@@ -215,4 +230,44 @@ pub struct Quarantine {
     /// Time zone in which times are told [default: this machine's]
     #[arg(long, value_name = "NAME")]
     pub time_zone: Option<ZoneName>,
+}
+
+/// Options of `probegram rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Which table
+    #[command(flatten)]
+    pub which: WhichTable,
+
+    /// Directory of the agent's spool [default: the data directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "bootstrap_servers")]
+    pub spool: Option<PathBuf>,
+
+    /// Read Kafka at these brokers instead of the spool
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub bootstrap_servers: Option<String>,
+
+    /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
+    #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
+    pub kafka_config: Option<PathBuf>,
+
+    /// Let the new generation serve though it says something else than the old one
+    #[arg(long, conflicts_with = "no_flip")]
+    pub accept: bool,
+
+    /// Stop after the comparison: the old generation goes on serving
+    #[arg(long)]
+    pub no_flip: bool,
+
+    /// Let the generation serve that served before this one, and do nothing else
+    #[arg(long, conflicts_with_all = ["accept", "no_flip", "bootstrap_servers", "spool"])]
+    pub back: bool,
+
+    /// Keep a device's days for so many days: as in `probegram local`
+    #[arg(long, value_name = "DAYS", default_value_t = aggregate::Context::DAY_RETENTION_DAYS)]
+    pub day_retention: u32,
+
+    /// Keep a device's totals for so many days after it was last heard: as in `probegram local` [default: until it is forgotten]
+    #[arg(long, value_name = "DAYS")]
+    pub totals_retention: Option<u32>,
 }

@@ -8,6 +8,7 @@
 
 pub mod changeover;
 pub mod cli;
+pub mod cluster;
 pub mod demo;
 pub mod directory;
 pub mod embedded;
@@ -17,8 +18,10 @@ pub mod host;
 pub mod household;
 pub mod http_api;
 pub mod kafka_source;
+pub mod log_extent;
 pub mod long_polling;
 pub mod quarantine;
+pub mod rebuild;
 pub mod remote_table;
 pub mod shutdown;
 pub mod spool_source;

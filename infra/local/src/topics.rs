@@ -2,12 +2,11 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use capture_agent::producer::KafkaSettingsError;
-use rdkafka::ClientContext;
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
 };
@@ -15,6 +14,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::cli::Topics;
+use crate::cluster::Reason;
 use crate::host::kafka_config;
 
 /// How long an answer of the cluster may take.
@@ -274,55 +274,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What an error means, in a line.
     fn explain(&self, error: &KafkaError) -> anyhow::Error {
-        let servers = &self.servers;
-        let code = error.rdkafka_error_code();
-        if matches!(
-            code,
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)
-        ) {
-            return anyhow!(
-                "Kafka at {servers} does not let this user look: allow it DESCRIBE and DESCRIBE_CONFIGS"
-            );
-        }
-        let Some((told, reason)) = self.reason.first() else {
-            return anyhow!("Kafka at {servers} does not answer: {error}");
-        };
-        match told {
-            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => anyhow!(
-                "Kafka at {servers} refuses the login: check sasl.mechanism, sasl.username and sasl.password in --kafka-config ({reason})"
-            ),
-            RDKafkaErrorCode::SSL => {
-                anyhow!("no TLS with Kafka at {servers}: check ssl.ca.location in --kafka-config ({reason})")
-            }
-            RDKafkaErrorCode::Resolve => {
-                anyhow!("no address for {servers}: check --bootstrap-servers and the network ({reason})")
-            }
-            _ => anyhow!(
-                "Kafka at {servers} does not answer: does it run, and does this port want other settings in --kafka-config? ({reason})"
-            ),
-        }
+        self.reason.explain(&self.servers, error)
     }
-}
-
-/// Keeps what librdkafka says first: all later errors come of it.
-#[derive(Clone, Default)]
-struct Reason(Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>);
-
-impl Reason {
-    fn first(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ClientContext for Reason {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(code) = error.rdkafka_error_code() {
-            let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert_with(|| (code, reason.to_owned()));
-        }
-    }
-
-    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _message: &str) {}
 }
