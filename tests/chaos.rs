@@ -64,7 +64,11 @@ const SCENARIOS: [Scenario; 15] = [
     Scenario { name: "topic deleted and created again", brokers: 1, play: topic_created_again },
     Scenario { name: "log deleted under the consumer", brokers: 1, play: log_deleted },
     Scenario { name: "poison among good records", brokers: 1, play: poison },
-    Scenario { name: "every record twice, every delivery twice and with others", brokers: 1, play: everything_twice },
+    Scenario {
+        name: "every record twice, every delivery twice and with others",
+        brokers: 1,
+        play: everything_twice,
+    },
     Scenario { name: "clocks step", brokers: 1, play: clocks_step },
     Scenario { name: "all of it at once", brokers: 1, play: all_at_once },
     Scenario { name: "leading broker killed", brokers: 3, play: leader_killed },

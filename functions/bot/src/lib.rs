@@ -8,7 +8,7 @@ pub mod handler;
 mod reply;
 pub mod status;
 mod webhook;
-mod zoned;
+pub mod zoned;
 
 pub use context::Context;
 pub use error::Error;

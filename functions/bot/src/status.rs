@@ -60,6 +60,23 @@ impl Positions {
         readers.iter().any(|((name, _topic), reader)| name == group && !reader.partitions.is_empty())
     }
 
+    /// Where a group stands, by topic and partition.
+    #[must_use]
+    pub fn offsets(&self, group: &str) -> Vec<(String, i32, Offsets)> {
+        let of_group = self.snapshot().into_iter().filter(|((name, _topic), _reader)| name == group);
+        of_group
+            .flat_map(|((_, topic), reader)| {
+                reader.partitions.into_iter().map(move |(partition, at)| (topic.clone(), partition, at))
+            })
+            .collect()
+    }
+
+    /// Forgets a group that reads no more.
+    pub fn forget(&self, group: &str) {
+        let mut readers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|(name, _topic), _reader| name != group);
+    }
+
     fn snapshot(&self) -> BTreeMap<(Group, String), Reader> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// For people: `2020-04-18 17:04:27 BST`, in their time zone and with its name.
-pub(crate) fn for_people(time: EventTime, zone: &TimeZone) -> String {
+#[must_use]
+pub fn for_people(time: EventTime, zone: &TimeZone) -> String {
     match Timestamp::from_millisecond(time) {
         Ok(time) => time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
         Err(_beyond_the_calendar) => format!("{time} ms after 1970"),
@@ -13,7 +14,8 @@ pub(crate) fn for_people(time: EventTime, zone: &TimeZone) -> String {
 }
 
 /// For programs: `2020-04-18T16:04:27.000Z` (RFC 3339).
-pub(crate) fn for_programs(time: EventTime) -> Option<String> {
+#[must_use]
+pub fn for_programs(time: EventTime) -> Option<String> {
     let time = Timestamp::from_millisecond(time).ok()?;
     Some(time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }

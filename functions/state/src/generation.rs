@@ -1,7 +1,7 @@
 //! Which generation of the tallies serves. A rebuild writes the next one beside it and then flips the pointer.
 
 use crate::error::Error;
-use crate::item::{self, Item as _};
+use crate::item::{self, Attributes, Item as _};
 use crate::key;
 use crate::table::{Expect, Put, Table};
 
@@ -38,6 +38,53 @@ impl Generation {
             }
         }
     }
+
+    /// The number of the serving generation as of now, for the cache too.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn refresh(&self) -> Result<u32, Error> {
+        let generation = serving(&self.table).await?;
+        *self.cached.lock().await = Some((tokio::time::Instant::now(), generation));
+        Ok(generation)
+    }
+}
+
+/// Which generations there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pointer {
+    /// The one that answers are read from.
+    pub serving: u32,
+    /// The one that served before it, if any did.
+    pub before: Option<u32>,
+    /// The greatest that has ever served.
+    highest: u32,
+}
+
+impl Pointer {
+    /// The generation that a rebuild writes. One that has served is never begun anew, also if another serves again: its group has
+    /// written it, and that group goes on with it when it serves again. One that was begun and never served is this one again.
+    #[must_use]
+    pub const fn next(&self) -> u32 {
+        self.highest.saturating_add(1)
+    }
+}
+
+/// Which generations there are as of now.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn pointer(table: &Table) -> Result<Pointer, Error> {
+    read(table.get(&key::generation()).await?.as_ref())
+}
+
+fn read(item: Option<&Attributes>) -> Result<Pointer, Error> {
+    let Some(item) = item else {
+        return Ok(Pointer { serving: Generation::FIRST, before: None, highest: Generation::FIRST });
+    };
+    let serving = item.number("serving")?;
+    let highest = item.optional_number("highest")?.unwrap_or(serving);
+    Ok(Pointer { serving, before: item.optional_number("before")?, highest })
 }
 
 /// The number of the serving generation as of now.
@@ -45,8 +92,7 @@ impl Generation {
 /// # Errors
 /// When the table does not answer.
 pub async fn serving(table: &Table) -> Result<u32, Error> {
-    let item = table.get(&key::generation()).await?;
-    item.map_or(Ok(Generation::FIRST), |item| item.number("serving"))
+    Ok(pointer(table).await?.serving)
 }
 
 /// Lets another generation serve, if `from` still does. `false` when somebody else has flipped it.
@@ -54,9 +100,12 @@ pub async fn serving(table: &Table) -> Result<u32, Error> {
 /// # Errors
 /// When the table does not answer.
 pub async fn flip(table: &Table, from: u32, to: u32) -> Result<bool, Error> {
+    let old = table.get(&key::generation()).await?;
     let mut item = item::with_key(&key::generation());
     item.put("serving", item::number(to));
-    let expect = match table.get(&key::generation()).await? {
+    item.put("before", item::number(from));
+    item.put("highest", item::number(read(old.as_ref())?.highest.max(to)));
+    let expect = match old {
         None if from == Generation::FIRST => Expect::Nothing,
         _ => Expect::Number("serving", from.into()),
     };

@@ -102,7 +102,20 @@ pub fn by_ssid(generation: u32, ssid: &Ssid, last: Day, mac: Mac) -> IndexKey {
 /// Place in index [`BY_DAY`].
 #[must_use]
 pub fn by_day(generation: u32, day: Day, mac: Mac) -> IndexKey {
-    IndexKey { hash: ("day", format!("{generation}#DAY#{day}")), range: ("day_device", mac.to_string()) }
+    IndexKey { hash: ("day", day_index_hash(generation, day)), range: ("day_device", mac.to_string()) }
+}
+
+/// Partition key of a day in index [`BY_DAY`].
+#[must_use]
+pub fn day_index_hash(generation: u32, day: Day) -> String {
+    format!("{generation}#DAY#{day}")
+}
+
+/// What a device's item counts (`TALLY`, `SSID#RNM0`, `DAY#2020-04-22`) and of which source, from its sort key.
+#[must_use]
+pub fn what_and_source(sk: &str) -> Option<(&str, Source)> {
+    let (what, source) = sk.rsplit_once('#')?;
+    Some((what, source.parse().ok()?))
 }
 
 /// How far a consumer group has come in a partition.
@@ -145,6 +158,13 @@ pub fn quarantine(topic: &str, day: Day) -> String {
 #[must_use]
 pub fn quarantined_record(day: Day, source: &Source, offset: i64) -> Key {
     Key { pk: quarantine(&source.topic, day), sk: format!("RECORD#{source}#{offset:020}") }
+}
+
+/// Where a quarantined record was, from its sort key.
+#[must_use]
+pub fn place_of_quarantined(sk: &str) -> Option<(Source, i64)> {
+    let (source, offset) = sk.strip_prefix("RECORD#")?.rsplit_once('#')?;
+    Some((source.parse().ok()?, offset.parse().ok()?))
 }
 
 /// How many records of a source were quarantined.

@@ -3,6 +3,7 @@
 //! Everything lies in one table (`pk`, `sk`). Nothing in it is ever incremented: each item says which records of which
 //! source it has absorbed, so a record that is delivered again is told apart (see [`merge`]).
 
+pub mod comparison;
 pub mod device;
 pub mod error;
 pub mod forget;

@@ -18,8 +18,9 @@ use crate::{Source, Table};
 pub const MAX_BYTES: usize = 4 * 1024;
 /// Of one batch at most this many records are kept; all are counted.
 pub const MAX_RECORDS: usize = 20;
-/// For how long.
-const KEPT_MS: i64 = 14 * 24 * 60 * 60 * 1000;
+/// For how long, in days.
+pub const KEPT_DAYS: u32 = 14;
+const KEPT_MS: i64 = KEPT_DAYS as i64 * 24 * 60 * 60 * 1000;
 
 /// A record that could not be read.
 #[derive(Debug, Clone)]
@@ -72,7 +73,8 @@ pub async fn keep(
     Ok(effort)
 }
 
-/// How many records of a topic were quarantined on a day (of their Kafka timestamps, UTC), and the ones that are kept.
+/// How many records of a topic were quarantined on a day (of their Kafka timestamps, UTC), and the ones that are kept, by source
+/// and offset.
 ///
 /// # Errors
 /// When the table does not answer.
@@ -81,7 +83,7 @@ pub async fn on_day(
     topic: &str,
     day: Day,
     now_ms: i64,
-) -> Result<(u64, Vec<Quarantined>), Error> {
+) -> Result<(u64, Vec<(Source, Quarantined)>), Error> {
     let (mut count, mut records) = (0, Vec::new());
     for item in table.query(&key::quarantine(topic, day), " ").await? {
         if item.is_expired(now_ms) {
@@ -91,9 +93,10 @@ pub async fn on_day(
             count += item.number::<u64>("count")?;
             continue;
         }
-        let offset = item.text("sk")?.rsplit('#').next().and_then(|digits| digits.parse().ok());
-        records.push(Quarantined {
-            offset: offset.ok_or_else(|| item.unreadable("sk"))?,
+        let (source, offset) =
+            key::place_of_quarantined(item.text("sk")?).ok_or_else(|| item.unreadable("sk"))?;
+        let record = Quarantined {
+            offset,
             timestamp: item.number("timestamp")?,
             reason: item.text("reason")?.to_owned(),
             value: item
@@ -101,7 +104,8 @@ pub async fn on_day(
                 .and_then(|value| value.as_b().ok())
                 .map(|blob| blob.as_ref().to_vec())
                 .unwrap_or_default(),
-        });
+        };
+        records.push((source, record));
     }
     Ok((count, records))
 }

@@ -52,15 +52,13 @@ pub async fn plan(
     start_at: Option<StartAt>,
     now_ms: i64,
 ) -> anyhow::Result<Plan> {
-    let serving = generation::serving(table).await?;
+    let pointer = generation::pointer(table).await?;
+    let serving = pointer.serving;
     let go_on = Plan { generation: serving, replaces: None };
-    let positions = progress::of_group(table, &consumer_group(base_group, serving)).await?;
-    // Spools have an @ in their names. Once Kafka was read, what a spool holds beyond its position is, or will be, in Kafka too.
-    let was_kafka = positions.iter().any(|at| !at.topic.contains('@'));
-    if positions.is_empty() || was_kafka == matches!(log, Log::Kafka(_)) {
+    if is_fed_from(table, base_group, serving, matches!(log, Log::Kafka(_))).await? {
         return Ok(go_on);
     }
-    let rebuild = Plan { generation: serving + 1, replaces: Some(serving) };
+    let rebuild = Plan { generation: pointer.next(), replaces: Some(serving) };
     if !progress::of_group(table, &consumer_group(base_group, rebuild.generation)).await?.is_empty() {
         tracing::info!(generation = rebuild.generation, "going on with the rebuild that was begun");
         return Ok(rebuild);
@@ -77,6 +75,22 @@ pub async fn plan(
         }
         (StartAt::End, Log::Spool) => bail!("from Kafka back to a spool only --start-at rebuild is possible"),
     }
+}
+
+/// Whether a generation may be fed from this kind of log: it was so far, or from none yet.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn is_fed_from(
+    table: &Table,
+    base_group: &str,
+    generation: u32,
+    kafka: bool,
+) -> Result<bool, state::Error> {
+    let positions = progress::of_group(table, &consumer_group(base_group, generation)).await?;
+    // Spools have an @ in their names. Once Kafka was read, what a spool holds beyond its position is, or will be, in Kafka too.
+    let was_kafka = positions.iter().any(|at| !at.topic.contains('@'));
+    Ok(positions.is_empty() || was_kafka == kafka)
 }
 
 /// Asks the person at the terminal.

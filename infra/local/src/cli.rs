@@ -28,7 +28,42 @@ pub enum Command {
     /// Runs the whole system on this machine, without an AWS account
     #[command(after_help = LOCAL_EXAMPLES)]
     Local(Box<Local>),
+    /// Checks the topics of a Kafka cluster, and makes those that are missing
+    #[command(after_help = TOPICS_EXAMPLES)]
+    Topics(Topics),
+    /// Lists the records that could not be read, and why
+    #[command(after_help = QUARANTINE_EXAMPLES)]
+    Quarantine(Quarantine),
+    /// Counts the whole log anew while the table goes on serving, compares, and lets the new counts serve
+    #[command(after_help = REBUILD_EXAMPLES)]
+    Rebuild(Rebuild),
 }
+
+const REBUILD_EXAMPLES: &str = "Examples:
+  # from the agent's spool, or from Kafka; also while `probegram local` runs. After Ctrl-C it goes on where it was
+  probegram rebuild
+  probegram rebuild --bootstrap-servers broker:9092
+
+  # only look what would change; then take it into service though it differs
+  probegram rebuild --no-flip
+  probegram rebuild --accept
+
+  # let the generation before serve again
+  probegram rebuild --back";
+
+const TOPICS_EXAMPLES: &str = "Examples:
+  # what differs from what Probegram needs; ends with 0 if nothing does, with 1 otherwise
+  probegram topics --bootstrap-servers broker:9092
+
+  # make what is missing; a topic that is there is never changed
+  probegram topics --bootstrap-servers pkc-1.example.com:9092 --kafka-config ~/kafka.properties --create";
+
+const QUARANTINE_EXAMPLES: &str = "Examples:
+  # of the last 14 days, also while `probegram local` runs
+  probegram quarantine
+
+  # the bytes of each record that is kept
+  probegram quarantine --days 1 --json | jq -r .value_base64 | base64 -d";
 
 const LOCAL_EXAMPLES: &str = "Examples:
   # statistics of what capture-agent has put into its spool; a chat in this terminal
@@ -126,6 +161,119 @@ pub struct Local {
     pub day_retention: u32,
 
     /// Keep a device's totals for so many days after it was last heard [default: until it is forgotten]
+    #[arg(long, value_name = "DAYS")]
+    pub totals_retention: Option<u32>,
+}
+
+/// Which table an operator's command works on.
+#[derive(Debug, Args)]
+pub struct WhichTable {
+    /// Directory of the table [default: the user's data directory, ~/.local/share/probegram]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Use the DynamoDB at this endpoint instead; region and credentials come from the environment
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub dynamodb_endpoint: Option<String>,
+
+    /// The table's name at that endpoint
+    #[arg(long, value_name = "NAME", default_value = crate::embedded::TABLE, requires = "dynamodb_endpoint")]
+    pub table: String,
+}
+
+impl WhichTable {
+    /// The data directory.
+    ///
+    /// # Errors
+    /// When none is named and the user has no home.
+    pub fn data(&self) -> anyhow::Result<PathBuf> {
+        match &self.data {
+            Some(data) => Ok(data.clone()),
+            None => Ok(capture_agent::spool::default_directory()?),
+        }
+    }
+}
+
+/// Options of `probegram topics`.
+#[derive(Debug, Args)]
+pub struct Topics {
+    /// The cluster's brokers
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub bootstrap_servers: String,
+
+    /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
+    #[arg(long, value_name = "FILE")]
+    pub kafka_config: Option<PathBuf>,
+
+    /// Make the topics that are missing
+    #[arg(long)]
+    pub create: bool,
+
+    /// How many brokers keep a topic that is made [default: as the cluster is set]
+    #[arg(long, value_name = "N", requires = "create", value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub replication_factor: Option<i32>,
+}
+
+/// Options of `probegram quarantine`.
+#[derive(Debug, Args)]
+pub struct Quarantine {
+    /// Which table
+    #[command(flatten)]
+    pub which: WhichTable,
+
+    /// The topic; its records in a spool are listed too
+    #[arg(long, value_name = "NAME", default_value = capture_agent::spool::PCAP)]
+    pub topic: String,
+
+    /// How many days back, by the time at which Kafka or the spool took the record
+    #[arg(long, value_name = "N", default_value_t = state::quarantine::KEPT_DAYS, value_parser = clap::value_parser!(u32).range(1..=3660))]
+    pub days: u32,
+
+    /// A line of JSON for each record, with all bytes that are kept, in base64
+    #[arg(long)]
+    pub json: bool,
+
+    /// Time zone in which times are told [default: this machine's]
+    #[arg(long, value_name = "NAME")]
+    pub time_zone: Option<ZoneName>,
+}
+
+/// Options of `probegram rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Which table
+    #[command(flatten)]
+    pub which: WhichTable,
+
+    /// Directory of the agent's spool [default: the data directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "bootstrap_servers")]
+    pub spool: Option<PathBuf>,
+
+    /// Read Kafka at these brokers instead of the spool
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub bootstrap_servers: Option<String>,
+
+    /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
+    #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
+    pub kafka_config: Option<PathBuf>,
+
+    /// Let the new generation serve though it says something else than the old one
+    #[arg(long, conflicts_with = "no_flip")]
+    pub accept: bool,
+
+    /// Stop after the comparison: the old generation goes on serving
+    #[arg(long)]
+    pub no_flip: bool,
+
+    /// Let the generation serve that served before this one, and do nothing else
+    #[arg(long, conflicts_with_all = ["accept", "no_flip", "bootstrap_servers", "spool"])]
+    pub back: bool,
+
+    /// Keep a device's days for so many days: as in `probegram local`
+    #[arg(long, value_name = "DAYS", default_value_t = aggregate::Context::DAY_RETENTION_DAYS)]
+    pub day_retention: u32,
+
+    /// Keep a device's totals for so many days after it was last heard: as in `probegram local` [default: until it is forgotten]
     #[arg(long, value_name = "DAYS")]
     pub totals_retention: Option<u32>,
 }

@@ -20,16 +20,25 @@ impl DataDirectory {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path)
             .with_context(|| format!("cannot make the data directory {}", path.display()))?;
+        match Self::open_if_free(path)? {
+            Some(directory) => Ok(directory),
+            None => bail!(
+                "another probegram uses {}: stop it, or name another directory with --data",
+                path.display()
+            ),
+        }
+    }
+
+    /// The directory, or `None` while another instance has it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open_if_free(path: &Path) -> anyhow::Result<Option<Self>> {
         let lock = path.join("state.lock");
         let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                bail!(
-                    "another probegram uses {}: stop it, or name another directory with --data",
-                    path.display()
-                )
-            }
+            Ok(()) => Ok(Some(Self { path: path.to_owned(), _lock: lock })),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(error).context("cannot lock the data directory"),
         }
     }
@@ -37,6 +46,24 @@ impl DataDirectory {
     /// The table's file.
     #[must_use]
     pub fn table(&self) -> PathBuf {
-        self.path.join("state.db")
+        table(&self.path)
     }
+
+    /// The socket through which others on this machine use the table meanwhile.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.path)
+    }
+}
+
+/// The table's file in a data directory.
+#[must_use]
+pub fn table(directory: &Path) -> PathBuf {
+    directory.join("state.db")
+}
+
+/// The table's socket in a data directory.
+#[must_use]
+pub fn socket(directory: &Path) -> PathBuf {
+    directory.join("state.sock")
 }

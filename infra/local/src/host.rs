@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bot::context::SecretHash;
 use bot::status::Positions;
 use http::HeaderValue;
@@ -27,12 +27,14 @@ use crate::event_source::EventSource;
 use crate::function::{Aggregate, Bot, Deployed};
 use crate::long_polling::{self, Webhook};
 use crate::shutdown::{self, Shutdown, Signals};
+use crate::table_socket::{self, TableSocket};
 use crate::template::{EventSourceMapping, Template};
 use crate::{http_api, kafka_source, remote_table, spool_source, terminal};
 
-/// How often expired items are deleted, and a rebuild is looked at.
+/// How often expired items are deleted, a rebuild is looked at, and the pointer to the generation that serves.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_AT_POINTER_EVERY: Duration = Duration::from_secs(5);
 /// How long the end may take.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -93,6 +95,12 @@ impl Host {
         Self { base_group, deployed: Some(aggregate), ..self }
     }
 
+    /// The consumer group that writes a generation.
+    #[must_use]
+    pub fn group(&self, generation: u32) -> String {
+        consumer_group(&self.base_group, generation)
+    }
+
     /// What feeds `aggregate` for a generation.
     #[must_use]
     pub fn event_source(&self, generation: u32) -> EventSource {
@@ -141,7 +149,12 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         Some(data) => data.clone(),
         None => capture_agent::spool::default_directory()?,
     };
-    let (table, embedded, _lock) = open_table(&options, &data, &template).await?;
+    let (table, embedded, lock) = open_table(&options, &data, &template).await?;
+    let socket = lock.as_ref().map(TableSocket::bind).transpose().unwrap_or_else(|error| {
+        tracing::warn!("other commands cannot use the table while this runs: {error:#}");
+        None
+    });
+    let (_socket, at_socket) = socket.unzip();
     let time_zone = options.time_zone.clone().map_or_else(TimeZone::system, |zone| zone.0);
     let retention = Retention::in_days(options.day_retention, options.totals_retention);
     let mut chats = options.allow_chats.clone();
@@ -161,7 +174,11 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         .bootstrap_servers
         .as_deref()
         .map(|servers| kafka_config(servers, options.kafka_config.as_deref()))
-        .transpose()?;
+        .transpose()?
+        .map(|mut config| {
+            as_member(&mut config, gethostname::gethostname().to_string_lossy());
+            config
+        });
     let log = kafka.as_ref().map_or(Log::Spool, Log::Kafka);
     let now_ms = runtime::clock::now_ms();
     let plan =
@@ -177,8 +194,15 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let stop = shutdown.clone();
     tasks.spawn(async move { Ok(http_api::serve(listener, api, stop).await?) });
-    feed(&host, kafka, options.spool.clone().unwrap_or(data), plan.generation, &shutdown, &mut tasks);
-    tasks.spawn(tend(Arc::clone(&host), embedded, plan, shutdown.clone()));
+    if let (Some(listener), Some(embedded)) = (at_socket, embedded.clone()) {
+        let stop = shutdown.clone();
+        tasks.spawn(async move { Ok(table_socket::serve(listener, embedded, stop).await?) });
+    }
+    let spool = options.spool.clone().unwrap_or(data);
+    tasks.spawn(follow(Arc::clone(&host), kafka, spool, plan, shutdown.clone()));
+    if let Some(embedded) = embedded {
+        tasks.spawn(sweep(embedded, shutdown.clone()));
+    }
 
     let mut stdout = std::io::stdout();
     writeln!(stdout, "ready http://{address}")?;
@@ -266,23 +290,59 @@ pub fn feed(
     }
 }
 
-/// What is done now and then: expired items deleted, a complete rebuild taken into service.
-async fn tend(
+/// Feeds the generation that is to be written, and goes over to another one when somebody lets that serve: a generation is written
+/// by its own group alone.
+async fn follow(
     host: Arc<Host>,
-    embedded: Option<Embedded>,
-    plan: Plan,
+    kafka: Option<ClientConfig>,
+    spool: PathBuf,
+    mut plan: Plan,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let mut replaces = plan.replaces;
-    let mut swept = tokio::time::Instant::now();
-    while !shutdown.is_pulled() {
-        if let Some(old) = replaces
+    loop {
+        let (trigger, stop) = shutdown::channel();
+        let mut feeds = JoinSet::new();
+        feed(&host, kafka.clone(), spool.clone(), plan.generation, &stop, &mut feeds);
+        let next = tokio::select! {
+            next = next_plan(&host, plan) => Some(next),
+            failure = failed(&mut feeds) => return failure,
+            () = shutdown.wait() => None,
+        };
+        trigger.pull();
+        while let Some(ended) = feeds.join_next().await {
+            ended.context("a part of probegram panicked")??;
+        }
+        let Some(next) = next else { return Ok(()) };
+        host.positions.forget(&host.group(plan.generation));
+        if host.deployed.is_some() {
+            bail!(
+                "generation {} serves now: give the deployed function aggregate GENERATION={0} and CONSUMER_GROUP={}, then start again",
+                next.generation,
+                host.group(next.generation)
+            );
+        }
+        if !changeover::is_fed_from(&host.table, &host.base_group, next.generation, kafka.is_some()).await? {
+            bail!(
+                "generation {} serves now, and it is fed from another log than this program reads: start again as for that one",
+                next.generation
+            );
+        }
+        tracing::info!(generation = next.generation, "another generation serves, and is fed from now on");
+        plan = next;
+    }
+}
+
+/// Returns when another generation is to be written than the plan says; until then takes a complete rebuild into service.
+async fn next_plan(host: &Host, mut plan: Plan) -> Plan {
+    let mut looked = tokio::time::Instant::now();
+    loop {
+        if let Some(old) = plan.replaces
             && host.is_complete(plan.generation)
         {
             match generation::flip(&host.table, old, plan.generation).await {
                 Ok(_by_us_or_by_another) => {
                     tracing::info!(generation = plan.generation, "the rebuild is complete and serves");
-                    replaces = None;
+                    plan.replaces = None;
                 }
                 Err(error) => tracing::warn!(
                     error = runtime::log::with_causes(&error),
@@ -290,19 +350,33 @@ async fn tend(
                 ),
             }
         }
-        if let Some(embedded) = &embedded
-            && swept.elapsed() >= SWEEP_EVERY
-        {
-            swept = tokio::time::Instant::now();
-            match embedded.sweep() {
-                Ok(0) => {}
-                Ok(items) => tracing::info!(items, "expired items were deleted"),
-                Err(error) => tracing::warn!(%error, "expired items could not be deleted"),
+        if looked.elapsed() >= LOOK_AT_POINTER_EVERY {
+            looked = tokio::time::Instant::now();
+            match host.bot.generation.refresh().await {
+                Ok(serving) if serving == plan.generation => plan.replaces = None,
+                Ok(serving) if plan.replaces == Some(serving) => {}
+                Ok(serving) => return Plan { generation: serving, replaces: None },
+                Err(error) => tracing::warn!(
+                    error = runtime::log::with_causes(&error),
+                    "the table does not tell which generation serves"
+                ),
             }
         }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Deletes expired items now and then.
+async fn sweep(embedded: Embedded, shutdown: Shutdown) -> anyhow::Result<()> {
+    while !shutdown.is_pulled() {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = shutdown.wait() => {}
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            () = shutdown.wait() => break,
+        }
+        match embedded.sweep() {
+            Ok(0) => {}
+            Ok(items) => tracing::info!(items, "expired items were deleted"),
+            Err(error) => tracing::warn!(%error, "expired items could not be deleted"),
         }
     }
     Ok(())
@@ -339,14 +413,23 @@ async fn telegram(options: &Local) -> anyhow::Result<Option<telegram::Client>> {
 }
 
 /// librdkafka's settings for these brokers.
-fn kafka_config(servers: &str, file: Option<&Path>) -> anyhow::Result<ClientConfig> {
+///
+/// # Errors
+/// When the file cannot be read, or is none of properties.
+pub fn kafka_config(servers: &str, file: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let mut config = ClientConfig::new();
     config.set("client.id", "probegram");
-    // As the same member after a start anew: the group would wait 45 s for one that was killed.
-    config.set("group.instance.id", gethostname::gethostname().to_string_lossy());
     for (name, value) in file.map(capture_agent::producer::read_properties).transpose()?.unwrap_or_default() {
         config.set(name, value);
     }
     config.set("bootstrap.servers", servers);
     Ok(config)
+}
+
+/// Makes the client the same member of its group after a start anew: the group would wait 45 s for one that was killed.
+pub fn as_member(config: &mut ClientConfig, name: impl Into<String>) {
+    const NAME: &str = "group.instance.id";
+    if config.get(NAME).is_none() {
+        config.set(NAME, name);
+    }
 }

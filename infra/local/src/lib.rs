@@ -8,6 +8,7 @@
 
 pub mod changeover;
 pub mod cli;
+pub mod cluster;
 pub mod demo;
 pub mod directory;
 pub mod embedded;
@@ -18,9 +19,14 @@ pub mod host;
 pub mod household;
 pub mod http_api;
 pub mod kafka_source;
+pub mod log_extent;
 pub mod long_polling;
+pub mod quarantine;
+pub mod rebuild;
 pub mod remote_table;
 pub mod shutdown;
 pub mod spool_source;
+pub mod table_socket;
 pub mod template;
 pub mod terminal;
+pub mod topics;

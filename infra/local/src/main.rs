@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     // A thread that waits for a line of the terminal, or for a broker that is away, is not waited for.
     runtime.shutdown_background();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever read what we print has had enough, as in `probegram demo | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -33,20 +33,33 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(demo) => {
             runtime::log::init_for_people("error");
-            probegram::demo::run(demo).await
+            probegram::demo::run(demo).await?;
         }
         Command::Local(local) => {
             // in a chat only trouble may come between the lines
             let level =
                 if probegram::host::chats_in_terminal(&local) { "warn" } else { "info,aws_config=warn" };
             runtime::log::init_for_people(level);
-            probegram::host::run(*local).await
+            probegram::host::run(*local).await?;
+        }
+        Command::Topics(topics) => {
+            runtime::log::init_for_people("warn");
+            return probegram::topics::run(topics).await;
+        }
+        Command::Quarantine(quarantine) => {
+            runtime::log::init_for_people("warn");
+            return probegram::quarantine::run(quarantine).await;
+        }
+        Command::Rebuild(rebuild) => {
+            runtime::log::init_for_people("warn");
+            return probegram::rebuild::run(rebuild).await;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

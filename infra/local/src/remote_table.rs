@@ -1,6 +1,6 @@
 //! A table at a DynamoDB endpoint that somebody else runs: AWS, or a stand-in.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::client::Waiters as _;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
@@ -48,20 +48,38 @@ struct Index {
 /// # Errors
 /// When the endpoint does not answer, or refuses to make the table.
 pub async fn open(endpoint: &str, name: &str, template: &Template) -> anyhow::Result<Table> {
-    let config = runtime::aws::config().await.into_builder().endpoint_url(endpoint).build();
-    let client = Client::new(&config);
-    match client.describe_table().table_name(name).send().await {
-        Ok(_there) => {}
-        Err(error) if error.code() == Some("ResourceNotFoundException") => {
-            make(&client, name, template).await?
-        }
-        Err(error) => {
-            return Err(error).with_context(|| {
-                format!("no DynamoDB answers at {endpoint}: does it run, and are region and credentials set?")
-            });
-        }
+    let client = client(endpoint).await;
+    if !is_there(&client, endpoint, name).await? {
+        make(&client, name, template).await?;
     }
     Ok(Table::new(client, name))
+}
+
+/// The table of this name at an endpoint.
+///
+/// # Errors
+/// When the endpoint does not answer, or has no such table.
+pub async fn open_existing(endpoint: &str, name: &str) -> anyhow::Result<Table> {
+    let client = client(endpoint).await;
+    ensure!(
+        is_there(&client, endpoint, name).await?,
+        "there is no table {name} at {endpoint}: name it with --table, or see whether the region is the right one"
+    );
+    Ok(Table::new(client, name))
+}
+
+async fn client(endpoint: &str) -> Client {
+    Client::new(&runtime::aws::config().await.into_builder().endpoint_url(endpoint).build())
+}
+
+async fn is_there(client: &Client, endpoint: &str, name: &str) -> anyhow::Result<bool> {
+    match client.describe_table().table_name(name).send().await {
+        Ok(_there) => Ok(true),
+        Err(error) if error.code() == Some("ResourceNotFoundException") => Ok(false),
+        Err(error) => Err(error).with_context(|| {
+            format!("no DynamoDB answers at {endpoint}: does it run, and are region and credentials set?")
+        }),
+    }
 }
 
 async fn make(client: &Client, name: &str, template: &Template) -> anyhow::Result<()> {

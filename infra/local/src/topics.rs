@@ -1,0 +1,280 @@
+//! `probegram topics`: the topics that Probegram needs, and whether a cluster has them so.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use capture_agent::producer::KafkaSettingsError;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::cli::Topics;
+use crate::cluster::Reason;
+use crate::host::kafka_config;
+
+/// How long an answer of the cluster may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The broker's default.
+const ANY_REPLICATION: i32 = -1;
+
+/// A topic as Probegram needs it.
+struct Topic {
+    name: &'static str,
+    /// At least.
+    partitions: usize,
+    settings: &'static [Setting],
+}
+
+/// A setting of a topic, and what happens when it differs.
+struct Setting {
+    name: &'static str,
+    /// What a topic that is made gets.
+    value: &'static str,
+    wanted: Wanted,
+    consequence: &'static str,
+}
+
+/// Which values do.
+enum Wanted {
+    /// This alone.
+    Exactly,
+    /// So many milliseconds or more; -1 is without end.
+    AtLeastMs(i64),
+    /// From so many bytes to so many.
+    Bytes(i64, i64),
+    /// No limit.
+    NoLimit,
+}
+
+/// Every topic that Probegram reads or writes.
+const TOPICS: &[Topic] = &[Topic {
+    name: "pcap",
+    partitions: 4,
+    settings: &[
+        Setting {
+            name: "message.timestamp.type",
+            value: "LogAppendTime",
+            wanted: Wanted::Exactly,
+            consequence: "retention goes by the time that a producer gives, so an old capture that it dates itself is deleted at \
+                          once, and one record from the future makes Kafka refuse its whole batch",
+        },
+        Setting {
+            name: "cleanup.policy",
+            value: "delete",
+            wanted: Wanted::Exactly,
+            consequence: "records have the device's address as their key: compaction keeps one frame of each device, and a \
+                          rebuild counts no other",
+        },
+        Setting {
+            name: "retention.ms",
+            value: "2592000000",
+            wanted: Wanted::AtLeastMs(2_592_000_000),
+            consequence: "a rebuild reaches no further back than this, and what the functions do not read in that time is lost",
+        },
+        Setting {
+            name: "retention.bytes",
+            value: "-1",
+            wanted: Wanted::NoLimit,
+            consequence: "a busy day pushes out records before their time",
+        },
+        Setting {
+            // Lambda's event has at most 6 MB, and base64 makes 4 of 3: <https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html>
+            name: "max.message.bytes",
+            value: "1048588",
+            wanted: Wanted::Bytes(1_048_588, 4_194_304),
+            consequence: "Lambda takes 6 MB of JSON with base64, so a record of more than about 4.5 MB is never delivered and \
+                          holds its partition up; below 1 MB Kafka refuses batches of the agent",
+        },
+    ],
+}];
+
+/// Checks all topics, and makes those that are missing if that is wanted.
+///
+/// # Errors
+/// When the cluster does not answer or refuses.
+pub async fn run(options: Topics) -> anyhow::Result<ExitCode> {
+    let reason = Reason::default();
+    let mut config = kafka_config(&options.bootstrap_servers, options.kafka_config.as_deref())?;
+    config.set_log_level(RDKafkaLogLevel::Critical);
+    let admin: AdminClient<Reason> =
+        config.create_with_context(reason.clone()).map_err(KafkaSettingsError::from)?;
+    let cluster = Arc::new(Cluster { admin, reason, servers: options.bootstrap_servers });
+    let mut all_right = true;
+    for topic in TOPICS {
+        let asked = Arc::clone(&cluster);
+        let partitions = tokio::task::spawn_blocking(move || asked.partitions(topic.name)).await??;
+        let (is_right, text) = match partitions {
+            Some(partitions) => topic.compare(partitions, &cluster.settings(topic).await?, &cluster.servers),
+            None if options.create => {
+                cluster.create(topic, options.replication_factor.unwrap_or(ANY_REPLICATION)).await?;
+                (true, topic.made())
+            }
+            None => (
+                false,
+                format!(
+                    "topic {}: missing; `probegram topics --bootstrap-servers {} --create` makes it\n",
+                    topic.name, cluster.servers
+                ),
+            ),
+        };
+        all_right &= is_right;
+        write!(std::io::stdout(), "{text}")?;
+    }
+    Ok(if all_right { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+impl Topic {
+    /// Whether a topic is as it should be, and what to say about it.
+    fn compare(&self, partitions: usize, found: &ConfigResource, servers: &str) -> (bool, String) {
+        let mut right = Vec::new();
+        let mut wrong = Vec::new();
+        if partitions >= self.partitions {
+            right.push(format!("partitions: {partitions}"));
+        } else {
+            wrong.push(format!(
+                "partitions: {partitions}, should be {} or more: Lambda reads each with one function at a time, and more cannot share the work\n      \
+                 kafka-topics.sh --bootstrap-server {servers} --alter --topic {} --partitions {}",
+                self.partitions, self.name, self.partitions
+            ));
+        }
+        for setting in self.settings {
+            let Some(value) = found.get(setting.name).and_then(|entry| entry.value.as_deref()) else {
+                wrong.push(format!(
+                    "{}: Kafka does not tell, should be {}: allow this user DescribeConfigs on the topic, or {}",
+                    setting.name,
+                    setting.in_words(),
+                    setting.consequence
+                ));
+                continue;
+            };
+            let value_in_words = in_words(setting.name, value);
+            if setting.accepts(value) {
+                right.push(format!("{}: {value_in_words}", setting.name));
+            } else {
+                wrong.push(format!(
+                    "{}: {value_in_words}, should be {}: {}\n      \
+                     kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {} --add-config {}={}",
+                    setting.name,
+                    setting.in_words(),
+                    setting.consequence,
+                    self.name,
+                    setting.name,
+                    setting.value
+                ));
+            }
+        }
+        let mut text = format!("topic {}\n", self.name);
+        for line in &right {
+            text += &format!("  right    {line}\n");
+        }
+        for line in &wrong {
+            text += &format!("  differs  {line}\n");
+        }
+        if !wrong.is_empty() {
+            text +=
+                "Nothing was changed. Where Kafka wants a login, kafka-*.sh take it by --command-config.\n";
+        }
+        (wrong.is_empty(), text)
+    }
+
+    fn made(&self) -> String {
+        let settings: Vec<String> = self
+            .settings
+            .iter()
+            .map(|setting| format!("{}: {}", setting.name, in_words(setting.name, setting.value)))
+            .collect();
+        format!("topic {}: made, with {} partitions; {}\n", self.name, self.partitions, settings.join(", "))
+    }
+}
+
+impl Setting {
+    fn accepts(&self, value: &str) -> bool {
+        let number: Option<i64> = value.parse().ok();
+        match self.wanted {
+            Wanted::Exactly => value == self.value,
+            Wanted::AtLeastMs(least) => number.is_some_and(|number| number < 0 || number >= least),
+            Wanted::Bytes(least, most) => number.is_some_and(|number| (least..=most).contains(&number)),
+            Wanted::NoLimit => number.is_some_and(|number| number < 0),
+        }
+    }
+
+    /// What it should be.
+    fn in_words(&self) -> String {
+        let value = in_words(self.name, self.value);
+        match self.wanted {
+            Wanted::AtLeastMs(_) => format!("{value} or more"),
+            Wanted::Exactly | Wanted::Bytes(..) | Wanted::NoLimit => value,
+        }
+    }
+}
+
+/// A value with its unit.
+fn in_words(setting: &str, value: &str) -> String {
+    match (setting, value.parse::<i64>()) {
+        ("retention.ms" | "retention.bytes", Ok(number)) if number < 0 => "without limit".to_owned(),
+        ("retention.ms", Ok(ms)) => match (ms / 86_400_000, ms / 1000) {
+            (0, seconds) => format!("{seconds} s"),
+            (days, _) => format!("{days} days"),
+        },
+        (_, Ok(bytes)) => format!("{bytes} bytes"),
+        (_, Err(_text)) => value.to_owned(),
+    }
+}
+
+/// A cluster whose topics are looked at.
+struct Cluster {
+    admin: AdminClient<Reason>,
+    reason: Reason,
+    servers: String,
+}
+
+impl Cluster {
+    /// How many partitions a topic has; `None` when there is no such topic. Of all topics together: asked for by its name, a topic
+    /// that is missing may be made by the broker.
+    fn partitions(&self, topic: &str) -> anyhow::Result<Option<usize>> {
+        let metadata =
+            self.admin.inner().fetch_metadata(None, TIMEOUT).map_err(|error| self.explain(&error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        Ok(found.map(|topic| topic.partitions().len()))
+    }
+
+    async fn settings(&self, topic: &Topic) -> anyhow::Result<ConfigResource> {
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        let which = ResourceSpecifier::Topic(topic.name);
+        let mut answers =
+            self.admin.describe_configs([&which], &options).await.map_err(|error| self.explain(&error))?;
+        let answer = answers.pop().context("Kafka says nothing about the topic")?;
+        answer.map_err(|code| self.explain(&KafkaError::AdminOp(code)))
+    }
+
+    async fn create(&self, topic: &Topic, replication: i32) -> anyhow::Result<()> {
+        let partitions = i32::try_from(topic.partitions)?;
+        let mut new = NewTopic::new(topic.name, partitions, TopicReplication::Fixed(replication));
+        for setting in topic.settings {
+            new = new.set(setting.name, setting.value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
+        let answers = self.admin.create_topics([&new], &options).await;
+        for answer in answers.map_err(|error| self.explain(&error))? {
+            answer.map_err(|(name, code)| match code {
+                RDKafkaErrorCode::InvalidReplicationFactor => anyhow!(
+                    "Kafka does not make topic {name}: it has not so many brokers; give --replication-factor"
+                ),
+                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+                    anyhow!("Kafka does not make topic {name}: allow this user CREATE on the cluster")
+                }
+                other => anyhow!("Kafka does not make topic {name}: {other}"),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn explain(&self, error: &KafkaError) -> anyhow::Error {
+        self.reason.explain(&self.servers, error)
+    }
+}
