@@ -256,26 +256,34 @@ fn function_killed(stage: &mut Stage, form: &Form) -> Outcome {
     stage.outcome(&[stage.topic()])
 }
 
+/// The poller is killed while batches are under way, and after some have failed, before they are delivered again.
 fn poller_killed(stage: &mut Stage, form: &Form) -> Outcome {
     let mut random = Rng::with_seed(3);
-    let wanted = form.of(40, 5);
-    slow_writes(stage, 5);
+    let wanted = form.of(40, 8);
     let mut poller = Stage::ready(&mut stage.poller("poller"));
+    let mut dice = random.fork();
+    stage.table.plan(move |call| match call.operation.as_str() {
+        // nothing that the SDK tries again: the invocation fails
+        "PutItem" if dice.u8(..100) < 3 => refused("ValidationException"),
+        "PutItem" => Fate::Late(Duration::from_millis(5)),
+        _ => Fate::Passed,
+    });
     hear_until(stage, || {
         while stage.kills.load(Ordering::SeqCst) < wanted {
             thread::sleep(Duration::from_millis(random.u64(..400)));
             stage.kill(&mut poller);
             poller = Running::start(&mut stage.poller("poller"));
             // sometimes even before it is ready
-            if random.bool() {
+            if random.u8(..4) > 0 {
                 poller.wait_for_line("ready ");
             }
-            if random.u8(..3) == 0 {
+            if random.u8(..2) == 0 {
                 return false;
             }
         }
         true
     });
+    stage.table.pass();
     poller.wait_for_line("ready ");
     stage.outcome(&[stage.topic()])
 }
@@ -288,10 +296,16 @@ fn slow_writes(stage: &Stage, ms: u64) {
 }
 
 fn throttled(operation: &str) -> Fate {
-    let kind =
-        if operation == "PutItem" { "ProvisionedThroughputExceededException" } else { "ThrottlingException" };
-    let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
-    Fate::Refused(400, json!({"__type": kind, "message": "too many requests"}).to_string())
+    refused(match operation {
+        "PutItem" => "ProvisionedThroughputExceededException",
+        _ => "ThrottlingException",
+    })
+}
+
+/// DynamoDB refuses a request for this reason.
+fn refused(reason: &str) -> Fate {
+    let kind = format!("com.amazonaws.dynamodb.v20120810#{reason}");
+    Fate::Refused(400, json!({"__type": kind, "message": "asked for by the test"}).to_string())
 }
 
 /// Half of the keys of a read come back unprocessed.
@@ -313,17 +327,23 @@ fn partly_processed(call: &mut Call) -> Fate {
     }))
 }
 
+/// Troubles come in runs, so that the SDK's own retries do not hide them all.
 fn dynamodb_fails(stage: &mut Stage, form: &Form) -> Outcome {
     let _poller = Stage::ready(&mut stage.poller("poller"));
     let (failures, hangs) = (Arc::new(AtomicUsize::new(0)), form.of(6, 1));
     let mut random = Rng::with_seed(4);
     let (count, mut hung) = (Arc::clone(&failures), 0);
+    let (mut run, mut trouble) = (0, 0);
     stage.table.plan(move |call| {
-        if random.u8(..100) >= 12 {
-            return Fate::Passed;
+        if run == 0 {
+            if random.u8(..100) >= 4 {
+                return Fate::Passed;
+            }
+            (run, trouble) = (random.u8(1..40), random.u8(..7));
         }
+        run -= 1;
         count.fetch_add(1, Ordering::SeqCst);
-        match random.u8(..6) {
+        match trouble {
             0 => throttled(&call.operation),
             1 => Fate::Refused(
                 500,
@@ -332,14 +352,15 @@ fn dynamodb_fails(stage: &mut Stage, form: &Form) -> Outcome {
             2 => Fate::Lost,
             3 if hung < hangs => {
                 // longer than the SDK waits for one attempt
-                hung += 1;
+                (hung, run) = (hung + 1, 0);
                 Fate::Late(Duration::from_secs(6))
             }
             4 if call.operation == "BatchGetItem" => partly_processed(call),
+            5 => refused("ValidationException"),
             _ => Fate::AnswerLost,
         }
     });
-    let wanted = form.of(400, 40);
+    let wanted = form.of(1_500, 150);
     hear_until(stage, || failures.load(Ordering::SeqCst) >= wanted);
     stage.table.pass();
     stage.outcome(&[stage.topic()])
