@@ -288,13 +288,6 @@ fn poller_killed(stage: &mut Stage, form: &Form) -> Outcome {
     stage.outcome(&[stage.topic()])
 }
 
-fn slow_writes(stage: &Stage, ms: u64) {
-    stage.table.plan(move |call| match call.operation.as_str() {
-        "PutItem" => Fate::Late(Duration::from_millis(ms)),
-        _ => Fate::Passed,
-    });
-}
-
 fn throttled(operation: &str) -> Fate {
     refused(match operation {
         "PutItem" => "ProvisionedThroughputExceededException",
@@ -369,32 +362,52 @@ fn dynamodb_fails(stage: &mut Stage, form: &Form) -> Outcome {
 const TIMED_OUT: &str =
     r#"{"errorMessage":"Task timed out after 60.00 seconds","errorType":"Sandbox.Timedout"}"#;
 
+/// Invocations overlap, with the same records and with other borders: the whole of a batch beside its first half.
 fn zombies(stage: &mut Stage, form: &Form) -> Outcome {
     let _poller = Stage::ready(&mut stage.poller("poller"));
-    slow_writes(stage, 15);
     let mut random = Rng::with_seed(5);
+    let mut dice = random.fork();
+    stage.table.plan(move |call| match call.operation.as_str() {
+        // so that two who write the same items meet in any order
+        "PutItem" => Fate::Late(Duration::from_millis(dice.u64(..60))),
+        _ => Fate::Passed,
+    });
     let troubles = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&troubles);
-    stage.invoke.plan(move |_call| {
+    stage.invoke.plan(move |call| {
         let fate = match random.u8(..10) {
-            0..3 => Fate::AnsweredEarly(("x-amz-function-error", "Unhandled"), TIMED_OUT.to_owned()),
-            3 => Fate::Twice,
-            4 => Fate::Lost,
-            5 => Fate::AnswerLost,
+            0..2 => Fate::AnsweredEarly(("x-amz-function-error", "Unhandled"), TIMED_OUT.to_owned()),
+            2..5 => Fate::Beside(first_half(&call.body)),
+            5 => Fate::Twice,
+            6 => Fate::Lost,
+            7 => Fate::AnswerLost,
             _ => return Fate::Passed,
         };
         count.fetch_add(1, Ordering::SeqCst);
         fate
     });
-    let wanted = form.of(120, 15);
+    let wanted = form.of(200, 25);
     hear_until(stage, || troubles.load(Ordering::SeqCst) >= wanted);
     stage.invoke.pass();
     stage.outcome(&[stage.topic()])
 }
 
+/// The event with the first half of each partition's records.
+fn first_half(event: &[u8]) -> Vec<u8> {
+    let mut event: Value = serde_json::from_slice(event).unwrap();
+    for records in event["records"].as_object_mut().unwrap().values_mut() {
+        let records = records.as_array_mut().unwrap();
+        records.truncate(records.len().div_ceil(2));
+    }
+    event.to_string().into_bytes()
+}
+
 /// Other members of the group come, and go by the front door or by a kill, while batches are under way.
 fn rebalances(stage: &mut Stage, form: &Form) -> Outcome {
-    slow_writes(stage, 25);
+    stage.table.plan(|call| match call.operation.as_str() {
+        "PutItem" => Fate::Late(Duration::from_millis(50)),
+        _ => Fate::Passed,
+    });
     let _first = Stage::ready(&mut stage.poller("first"));
     let mut random = Rng::with_seed(6);
     for round in 0..form.of(12, 2) {

@@ -53,6 +53,8 @@ pub enum Fate {
     AnsweredEarly((&'static str, &'static str), String),
     /// It arrives twice, the second time after the first was done.
     Twice,
+    /// It arrives, and at the same time another body does, whose answer nobody waits for.
+    Beside(Vec<u8>),
     /// It arrives, and this is made of the answer.
     Edited(Box<dyn FnOnce(Vec<u8>) -> Vec<u8> + Send>),
     /// It arrives, then this is done, and the connection is cut.
@@ -178,6 +180,10 @@ async fn carry(
             }
             Fate::Twice => {
                 request.clone().send().await;
+                answer(request.send().await)
+            }
+            Fate::Beside(other) => {
+                tokio::spawn(Request { body: other.into(), ..request.clone() }.send());
                 answer(request.send().await)
             }
             Fate::Edited(edit) => answer(
