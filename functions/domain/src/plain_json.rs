@@ -119,8 +119,8 @@ fn plain_length(bytes: &[u8]) -> usize {
 const fn special(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGHEST: u64 = ONES << 7;
-    let quotation_mark = word ^ ONES * b'"' as u64;
-    let backslash = word ^ ONES * b'\\' as u64;
+    let quotation_mark = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
     // a byte less a limit has its highest bit set, and had it not, when it was below the limit
     let zero =
         (quotation_mark.wrapping_sub(ONES) & !quotation_mark) | (backslash.wrapping_sub(ONES) & !backslash);

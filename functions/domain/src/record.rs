@@ -319,7 +319,26 @@ fn number_of<N: std::str::FromStr>(
 }
 
 fn mac_of(value: &First<'_>, field: &'static str) -> Result<Option<Mac>, RecordError> {
-    number_of(value, field, "a MAC address")
+    match value.0.as_deref().and_then(plain_mac) {
+        Some(mac) => Ok(Some(mac)),
+        None => number_of(value, field, "a MAC address"),
+    }
+}
+
+/// A MAC address in the spelling of the agent and of tshark, three of which are in a record. The others are read by its parser.
+fn plain_mac(text: &str) -> Option<Mac> {
+    let text: &[u8; 17] = text.as_bytes().try_into().ok()?;
+    let nibble = |digit| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 6];
+    for (byte, part) in bytes.iter_mut().zip(text.chunks(3)) {
+        let ([high, low] | [high, low, b':']) = part else { return None };
+        *byte = (nibble(*high)? << 4) | nibble(*low)?;
+    }
+    Some(Mac::new(bytes))
 }
 
 /// The seed's schema declares the signal as a double: `-75.0` is -75 dBm.
@@ -623,6 +642,13 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_plain_mac_is_what_the_parser_of_addresses_reads(text in "[0-9a-fA-F]{2}([:-]?[0-9a-fg]{2}){5}[:]?") {
+            let is_plain = text.len() == 17 && !text.contains(|odd: char| odd.is_ascii_uppercase() || "-g".contains(odd))
+                && text.as_bytes().iter().skip(2).step_by(3).all(|byte| *byte == b':');
+            prop_assert_eq!(plain_mac(&text), if is_plain { text.parse().ok() } else { None });
+        }
 
         #[test]
         fn the_walk_and_the_parser_agree_on_every_form(record in records()) {
