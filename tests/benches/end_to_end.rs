@@ -3,7 +3,8 @@
 //!
 //! At a rate of records a second a probe of its own device is sent now and then and asked for over HTTP until it is there; these
 //! questions and others give the times of lookups. Then a topic is full before the program starts.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss)] // a benchmark's way to fail and to tell
+// a benchmark's way to fail and to tell
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, clippy::cast_precision_loss)]
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +42,7 @@ fn main() {
     full_topic(&kafka);
 }
 
-/// A topic of its own needs a program of its own, which reads `pcap` and nothing else: so the topic is made anew.
+/// The program with a table of its own. It reads topic `pcap` and no other, so that is made anew for each step.
 fn start(kafka: &Kafka, data: &TempDir) -> Local {
     let mut command = Command::new(release_binary("probegram"));
     command
