@@ -47,18 +47,18 @@ fn main() {
         );
         let bundle = [&ENVIRONMENT[..], &[("SSL_CERT_FILE", CERTIFICATES)]].concat();
         for (what, environment) in [("as it is", &ENVIRONMENT[..]), ("with SSL_CERT_FILE", &bundle)] {
-            let mut starts: Vec<(Duration, u64)> = (0..RUNS)
+            let mut starts: Vec<(Duration, Duration, u64)> = (0..RUNS)
                 .map(|_| {
                     let began = Instant::now();
                     let function = Function::start(&program, environment, Stdio::null());
-                    (began.elapsed(), rss_kib(function.id()))
+                    (began.elapsed(), cpu(function.id()), rss_kib(function.id()))
                 })
                 .collect();
             starts.sort_unstable();
-            let (took, rss) = starts[RUNS / 2];
-            let took = took.as_secs_f64() * 1e3;
+            let (took, cpu, rss) = starts[RUNS / 2];
+            let [took, cpu] = [took, cpu].map(|time| time.as_secs_f64() * 1e3);
             println!(
-                "  {what}: {took:.1} ms from its start to the first /next (goal: {GOAL_MS}), then {rss} KiB"
+                "  {what}: {took:.1} ms from its start to the first /next (goal: {GOAL_MS}), {cpu:.1} ms CPU, then {rss} KiB"
             );
         }
     }
