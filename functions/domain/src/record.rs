@@ -51,8 +51,8 @@ pub enum RecordError {
 
 /// Reads a record of topic `pcap` in any of its forms.
 ///
-/// Nearly every record has the plain shape that the agent and `jq -c` write. A walk over that is twice as fast as a parser, and
-/// a parser reads the others: one meaning, two speeds.
+/// Nearly every record has the plain shape that the agent and `jq -c` write. A walk over that is faster than a parser, which
+/// reads the others: one meaning, two speeds.
 ///
 /// # Errors
 /// [`RecordError`] when it is no record that topic has ever had. The caller quarantines it.

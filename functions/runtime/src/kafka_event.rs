@@ -113,8 +113,7 @@ struct RawRecord<'a> {
     value: Option<Cow<'a, str>>,
 }
 
-/// Reads an event of the plain shape, in which Lambda writes all of them: five times as fast as the parser. `None` for every
-/// other, which the parser reads.
+/// Reads an event of the plain shape, faster than the parser. `None` for every other, which the parser reads.
 fn walked(event: &str) -> Option<Envelope<'_, RawRecord<'_>>> {
     let mut walk = Walk::new(event);
     let mut records = None;
