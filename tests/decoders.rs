@@ -199,6 +199,8 @@ fn the_seeds_are_understood() {
     }
     for (name, seed) in seeds("record") {
         assert!(domain::record::decode(&seed).is_ok(), "{name}");
+        let is_plain = ["record-1", "record-2"].contains(&name.as_str());
+        assert_eq!(domain::record::walked(&seed).is_some(), is_plain, "{name}");
     }
     for (name, seed) in seeds("capture_file") {
         let mut probes = 0;

@@ -44,19 +44,21 @@ impl Context {
     pub const DAY_RETENTION_DAYS: u32 = 400;
 
     /// The context that the function's environment describes: `TABLE_NAME` and `CONSUMER_GROUP`, and if they are to differ
-    /// from what is usual `GENERATION`, `DAY_RETENTION_DAYS` and `TOTALS_RETENTION_DAYS` (for ever).
+    /// from what is usual `GENERATION`, `DAY_RETENTION_DAYS` and `TOTALS_RETENTION_DAYS` (for ever). The table is reached for
+    /// only when that is complete.
     ///
     /// # Errors
     /// [`Incomplete`] names all variables that are missing or unreadable.
-    pub fn try_from_env(table: impl FnOnce(String) -> Table) -> Result<Self, Incomplete> {
-        let mut environment = Environment::default();
+    pub async fn try_from_env(table: impl AsyncFnOnce(String) -> Table) -> Result<Self, Incomplete> {
+        let mut environment = Environment::of_a_function();
         let name = environment.required("TABLE_NAME");
         let group = environment.required("CONSUMER_GROUP");
         let generation = environment.optional("GENERATION").unwrap_or(Generation::FIRST);
         let days = environment.optional("DAY_RETENTION_DAYS").unwrap_or(Self::DAY_RETENTION_DAYS);
         let retention = Retention::in_days(days, environment.optional("TOTALS_RETENTION_DAYS"));
         environment.check()?;
-        Ok(Self { table: table(name), group, generation, retention, now_ms: runtime::clock::now_ms })
+        let table = table(name).await;
+        Ok(Self { table, group, generation, retention, now_ms: runtime::clock::now_ms })
     }
 }
 

@@ -65,12 +65,13 @@ impl std::str::FromStr for SecretHash {
 
 impl Context {
     /// The context that the function's environment describes: `TABLE_NAME`, `AGGREGATE_GROUP`, `WEBHOOK_SECRET_SHA256` (one or
-    /// two, with a comma), and if wanted `ALLOWED_CHATS` (ids with commas) and `TIME_ZONE` (UTC).
+    /// two, with a comma), and if wanted `ALLOWED_CHATS` (ids with commas) and `TIME_ZONE` (UTC). The table is reached for only
+    /// when that is complete.
     ///
     /// # Errors
     /// [`Incomplete`] names all variables that are missing or unreadable.
-    pub fn try_from_env(table: impl FnOnce(String) -> Table) -> Result<Self, Incomplete> {
-        let mut environment = Environment::default();
+    pub async fn try_from_env(table: impl AsyncFnOnce(String) -> Table) -> Result<Self, Incomplete> {
+        let mut environment = Environment::of_a_function();
         let name = environment.required("TABLE_NAME");
         let aggregate_group = environment.required("AGGREGATE_GROUP");
         environment.required("WEBHOOK_SECRET_SHA256");
@@ -78,7 +79,7 @@ impl Context {
         let allowed_chats = environment.list("ALLOWED_CHATS");
         let time_zone = environment.optional::<ZoneName>("TIME_ZONE").map_or(TimeZone::UTC, |zone| zone.0);
         environment.check()?;
-        let table = table(name);
+        let table = table(name).await;
         Ok(Self {
             generation: Generation::of(table.clone()),
             table,

@@ -12,8 +12,8 @@ use state::Table;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     runtime::log::init_in_lambda();
-    let config = runtime::aws::config().await;
-    let context = &Context::try_from_env(|name| Table::connect(&config, name))?;
+    let context =
+        &Context::try_from_env(async |name| Table::connect(&runtime::aws::config().await, name)).await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
         Ok::<_, Infallible>(handle(&event.payload, context).await)
     }))

@@ -9,6 +9,7 @@ pub mod event_time;
 mod fingerprint;
 pub mod link_layer;
 pub mod mac;
+pub mod plain_json;
 mod ppi;
 mod prism;
 pub mod probe;

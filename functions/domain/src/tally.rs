@@ -3,6 +3,8 @@
 //! Each is a commutative monoid over probes: any order and any split of the probes give the same value, so records may come
 //! late and items of several sources may be added when they are read.
 
+use std::cmp::Reverse;
+
 use crate::event_time::{self, EventTime};
 use crate::{Probe, SsidElement};
 
@@ -57,9 +59,7 @@ impl Tally {
         self.first = self.first.min(probe.time);
         self.last = self.last.max(probe.time);
         if let Some(dbm) = probe.signal_dbm {
-            let best = Best { dbm, time: probe.time, sensor: probe.sensor.clone() };
-            let heard = Signal { count: 1, sum_dbm: dbm.into(), weakest_dbm: dbm, best };
-            self.add_signal(&heard);
+            self.add_signal(1, dbm.into(), dbm, (Reverse(dbm), probe.time, probe.sensor.as_deref()));
         }
     }
 
@@ -68,29 +68,36 @@ impl Tally {
         self.count = self.count.saturating_add(other.count);
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        if let Some(signal) = &other.signal {
-            self.add_signal(signal);
+        if let Some(other) = &other.signal {
+            self.add_signal(other.count, other.sum_dbm, other.weakest_dbm, other.best.rank());
         }
     }
 
-    fn add_signal(&mut self, other: &Signal) {
+    fn add_signal(&mut self, count: u64, sum_dbm: i64, weakest_dbm: i8, best: Rank<'_>) {
         let Some(signal) = &mut self.signal else {
-            self.signal = Some(other.clone());
+            self.signal = Some(Signal { count, sum_dbm, weakest_dbm, best: Best::of(best) });
             return;
         };
-        signal.count = signal.count.saturating_add(other.count);
-        signal.sum_dbm = signal.sum_dbm.saturating_add(other.sum_dbm);
-        signal.weakest_dbm = signal.weakest_dbm.min(other.weakest_dbm);
-        if other.best.rank() < signal.best.rank() {
-            signal.best = other.best.clone();
+        signal.count = signal.count.saturating_add(count);
+        signal.sum_dbm = signal.sum_dbm.saturating_add(sum_dbm);
+        signal.weakest_dbm = signal.weakest_dbm.min(weakest_dbm);
+        // the sensor's name is copied only for a new best: most frames are none
+        if best < signal.best.rank() {
+            signal.best = Best::of(best);
         }
     }
 }
 
+/// The smallest wins: the strongest, the earliest, the smallest name.
+type Rank<'a> = (Reverse<i8>, EventTime, Option<&'a str>);
+
 impl Best {
-    /// The smallest rank wins.
-    fn rank(&self) -> (std::cmp::Reverse<i8>, EventTime, Option<&str>) {
-        (std::cmp::Reverse(self.dbm), self.time, self.sensor.as_deref())
+    fn rank(&self) -> Rank<'_> {
+        (Reverse(self.dbm), self.time, self.sensor.as_deref())
+    }
+
+    fn of((Reverse(dbm), time, sensor): Rank<'_>) -> Self {
+        Self { dbm, time, sensor: sensor.map(str::to_owned) }
     }
 }
 

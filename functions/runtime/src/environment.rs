@@ -15,6 +15,15 @@ pub struct Environment {
 pub struct Incomplete(String);
 
 impl Environment {
+    /// The environment of a Lambda function, where Lambda sets `AWS_REGION`. Without one the SDK would ask the metadata of a
+    /// machine that has none, for seconds.
+    #[must_use]
+    pub fn of_a_function() -> Self {
+        let mut environment = Self::default();
+        environment.required("AWS_REGION");
+        environment
+    }
+
     /// The value of a variable that must be there. What stands in for a missing one does no harm: [`Self::check`] fails then.
     pub fn required(&mut self, name: &str) -> String {
         self.lookup(name).unwrap_or_else(|| {

@@ -48,7 +48,7 @@ pub async fn mark(table: &Table, mac: Mac) -> Result<EventTime, Error> {
 /// The marks of those devices that have one.
 pub(crate) async fn marks(table: &Table, devices: &[Mac]) -> Result<HashMap<Mac, EventTime>, Error> {
     let keys: Vec<Key> = devices.iter().map(|mac| key::forget(*mac)).collect();
-    let mut items = table.batch_get(&keys, true).await?;
+    let mut items = table.batch_get(&keys.iter().collect::<Vec<_>>(), true).await?;
     devices
         .iter()
         .zip(&keys)

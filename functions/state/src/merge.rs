@@ -10,8 +10,11 @@
 //! part of a successful invocation, and an invocation succeeds only when every item of every record is written or was
 //! already past it.
 
+use std::sync::{Mutex, PoisonError};
+
 use domain::{EventTime, Mac};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
+use futures::stream::FuturesUnordered;
 
 use crate::error::Error;
 use crate::forget;
@@ -69,17 +72,23 @@ pub(crate) async fn apply(table: &Table, changes: &[impl Change]) -> Result<Effo
     devices.dedup();
     // Never stale: an item written without the mark would bring back what was forgotten.
     let marks = forget::marks(table, &devices).await?;
-    let keys: Vec<Key> = changes.iter().map(|change| change.key().clone()).collect();
-    let loaded = table.batch_get(&keys, false).await?;
-    let work: Vec<_> = changes
+    let keys: Vec<&Key> = changes.iter().map(Change::key).collect();
+    let mut loaded = table.batch_get(&keys, false).await?;
+    let work: Vec<Work<'_, _>> = changes
         .iter()
-        .map(|change| {
-            let mark = change.device().and_then(|device| marks.get(&device).copied());
-            apply_one(table, change, loaded.get(change.key()), mark.unwrap_or(EventTime::MIN))
+        .map(|change| Work {
+            change,
+            loaded: loaded.remove(change.key()),
+            forgotten_before: change
+                .device()
+                .and_then(|device| marks.get(&device).copied())
+                .unwrap_or(EventTime::MIN),
         })
         .collect();
-    let mut effort: Effort = futures::stream::iter(work)
-        .buffer_unordered(CONCURRENCY)
+    // A few that take one change after the other, not a future for each change: the future of a request has kilobytes.
+    let work = Mutex::new(work.into_iter());
+    let workers: FuturesUnordered<_> = (0..CONCURRENCY).map(|_| carry_out(table, &work)).collect();
+    let mut effort: Effort = workers
         .try_fold(Effort::default(), |mut sum, one| async move {
             sum += one;
             Ok(sum)
@@ -89,15 +98,30 @@ pub(crate) async fn apply(table: &Table, changes: &[impl Change]) -> Result<Effo
     Ok(effort)
 }
 
-async fn apply_one(
-    table: &Table,
-    change: &impl Change,
-    loaded: Option<&Attributes>,
+/// A change and what it begins with.
+struct Work<'a, C> {
+    change: &'a C,
+    loaded: Option<Attributes>,
     forgotten_before: EventTime,
+}
+
+/// Carries out changes while there are any.
+async fn carry_out<C: Change>(
+    table: &Table,
+    work: &Mutex<std::vec::IntoIter<Work<'_, C>>>,
 ) -> Result<Effort, Error> {
     let mut effort = Effort::default();
+    loop {
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some(one) = next else { return Ok(effort) };
+        effort += apply_one(table, one).await?;
+    }
+}
+
+async fn apply_one<C: Change>(table: &Table, work: Work<'_, C>) -> Result<Effort, Error> {
+    let Work { change, loaded: mut current, forgotten_before } = work;
+    let mut effort = Effort::default();
     let mut pause = Backoff::default();
-    let mut current = loaded.cloned();
     loop {
         let Some(new) = change.fold(current.as_ref(), forgotten_before)? else { return Ok(effort) };
         let expect = match &current {

@@ -77,7 +77,7 @@ impl Table {
     /// The items of these keys that exist. `consistent` reads cost twice as much and are never stale.
     pub(crate) async fn batch_get(
         &self,
-        keys: &[Key],
+        keys: &[&Key],
         consistent: bool,
     ) -> Result<HashMap<Key, Attributes>, Error> {
         let requests: Vec<_> =
@@ -91,9 +91,9 @@ impl Table {
             .collect()
     }
 
-    async fn batch_get_some(&self, keys: &[Key], consistent: bool) -> Result<Vec<Attributes>, Error> {
+    async fn batch_get_some(&self, keys: &[&Key], consistent: bool) -> Result<Vec<Attributes>, Error> {
         let mut items = Vec::with_capacity(keys.len());
-        let mut wanted = Some(self.wanted(keys.iter().map(item::with_key).collect(), consistent)?);
+        let mut wanted = Some(self.wanted(keys.iter().map(|key| item::with_key(key)).collect(), consistent)?);
         let mut pause = Backoff::default();
         while let Some(request) = wanted.take() {
             let answer = self

@@ -2,7 +2,7 @@
 //! do the same with the corpora and with a million mutations of them.
 
 use domain::link_layer::{self, Captured, FcsPolicy, LinkType};
-use domain::record::{self, Record};
+use domain::record::{self, Record, RecordError};
 use domain::{Mac, Probe, SsidElement};
 
 /// A captured frame. The first byte chooses the link type, whether an FCS counts, and how much the capture cut off.
@@ -28,8 +28,12 @@ pub fn frame(input: &[u8]) {
     }
 }
 
-/// A record of topic `pcap`.
+/// A record of topic `pcap`. Where the walk over plain records answers, the parser has to answer the same.
 pub fn record(input: &[u8]) {
+    if let Some(walked) = record::walked(input) {
+        let told = |answer: Result<Record, RecordError>| answer.map_err(|why| why.to_string());
+        assert_eq!(told(walked), told(record::parsed(input)), "{}", String::from_utf8_lossy(input));
+    }
     if let Ok(Record::Probe(probe)) = record::decode(input) {
         reads_back(probe);
     }
