@@ -111,3 +111,32 @@ fn a_table_that_is_not_there_is_said_and_not_made() {
     assert!(errors.contains("there is no table in") && errors.contains("--data"), "{errors}");
     assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_dynamodb_without_the_table_is_said_and_the_table_not_made() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let database = dynoxide::Database::memory().unwrap();
+    let server = runtime.spawn(dynoxide::server::serve_with_shutdown(
+        listener,
+        database.clone(),
+        std::future::pending(),
+    ));
+    for command in ["quarantine", "rebuild"] {
+        let mut program = Running::start(
+            Command::new(binary("probegram"))
+                .args([command, "--dynamodb-endpoint", &endpoint, "--table", "stat"])
+                .envs([
+                    ("AWS_REGION", "eu-west-2"),
+                    ("AWS_ACCESS_KEY_ID", "local"),
+                    ("AWS_SECRET_ACCESS_KEY", "local"),
+                ])
+                .env_remove("RUST_LOG"),
+        );
+        assert_eq!(program.wait(PATIENCE).code(), Some(2), "{}", program.stderr());
+        assert!(program.stderr().contains("there is no table stat at http://"), "{}", program.stderr());
+    }
+    assert!(database.get_table_metadata("stat").unwrap().is_none());
+    server.abort();
+}

@@ -169,38 +169,63 @@ fn a_rebuild_counts_what_is_missing_and_a_running_probegram_goes_over_to_it_and_
 }
 
 #[test]
+fn a_rebuild_and_the_generation_that_serves_agree_while_both_are_written() {
+    let Some(kafka) = Kafka::start() else { return };
+    kafka.create_topic("pcap", 3);
+    let servers = kafka.bootstrap_servers();
+    let data = TempDir::new().unwrap();
+    let on_kafka = ["--bootstrap-servers", &servers];
+    kafka.produce("pcap", &records(0..500).join(&b'\n'));
+    let local = Local::start(local::command(on_kafka).arg("--data").arg(data.path()));
+    local.wait_until_caught_up(1_000);
+    let mut program = Running::start(&mut command(data.path(), &on_kafka));
+    let mut sent = 500;
+    while program.exit_status().is_none() {
+        kafka.produce("pcap", &records(sent..sent + 5).join(&b'\n'));
+        sent += 5;
+    }
+    let said = program.stdout() + &program.stderr();
+    assert_eq!(program.wait(PATIENCE).code(), Some(0), "{said}");
+    assert!(said.contains("devices  2 the same") && said.contains("Generation 2 serves."), "{said}");
+    assert!(sent > 500, "nothing was sent meanwhile");
+    wait_for_generation(&local, 2, LAPTOP, 500);
+    local.wait_until_caught_up(2 * sent);
+    assert_eq!((probe_count(&local, LAPTOP), probe_count(&local, PHONE)), (json!(sent), json!(sent)));
+}
+
+#[test]
 fn a_rebuild_that_is_interrupted_or_killed_goes_on_and_ends_the_same() {
     let data = TempDir::new().unwrap();
     let mac = |number: i64| Mac::new([2, 0, 0, 0, u8::try_from(number % 64).unwrap(), 7]);
     let records: Vec<_> = (0..40_000)
-        .map(|number| encoded(&probe(mac(number), noon(number % 200) + number, SsidElement::Wildcard)))
+        .map(|number| encoded(&probe(mac(number), noon(1 + number % 200) + number, SsidElement::Wildcard)))
         .collect();
     let end = fill_spool(data.path(), &records);
     let local = Local::in_directory(data.path());
     local.wait_until_caught_up(end);
     let counted: Vec<_> = (0..64).map(|number| local.device(mac(number))).collect();
-    drop(local);
 
-    let size = || {
-        let sizes = ["state.db", "state.db-wal"]
-            .map(|name| data.path().join(name).metadata().map_or(0, |file| file.len()));
-        sizes.iter().sum::<u64>()
+    let get = json!({"TableName": "probegram", "Key": {"pk": {"S": "TABLE"}, "sk": {"S": "TABLE"}}});
+    let id = table(data.path(), "GetItem", &get)["Item"]["id"]["S"].as_str().unwrap().to_owned();
+    let group = json!({":pk": {"S": format!("PROGRESS#probegram-aggregate-{id}-2")}});
+    let query = json!({"TableName": "probegram", "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": group});
+    let through = || {
+        let items = table(data.path(), "Query", &query)["Items"].take();
+        items[0]["through"]["N"].as_str().map_or(0, |through| through.parse::<i64>().unwrap())
     };
     for (signal, code) in [(Signal::SIGINT, Some(130)), (Signal::SIGKILL, None)] {
+        let before = through();
         let mut program = Running::start(&mut command::<&str>(data.path(), &[]));
-        let before = size();
-        until(PATIENCE, "something new in the table", || {
+        until(PATIENCE, "a batch that is counted", || {
             assert_eq!(program.exit_status(), None, "{}{}", program.stdout(), program.stderr());
-            (size() > before + 100_000).then_some(())
+            (through() > before).then_some(())
         });
         program.signal(signal);
         assert_eq!(program.wait(PATIENCE).code(), code, "{}{}", program.stdout(), program.stderr());
-        assert!(
-            !program.stdout().contains("has all that"),
-            "it was to be stopped in the middle: {}",
-            program.stdout()
-        );
+        assert!(!program.stdout().contains("has all that"), "in the middle: {}", program.stdout());
     }
+    drop(local);
     let (code, said) = rebuild::<&str>(data.path(), &[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("Going on with generation 2"), "{said}");

@@ -83,6 +83,7 @@ fn a_cluster_that_is_away_or_refuses_is_one_clear_line() {
     assert_eq!((code, said.as_str()), (Some(2), ""));
     assert_eq!(errors.lines().count(), 1, "{errors}");
     assert!(errors.contains("Kafka at 127.0.0.1:1 does not answer"), "{errors}");
+    assert!(errors.contains("Connection refused"), "{errors}");
 
     let Some(kafka) = Kafka::start() else { return };
     fs::write(

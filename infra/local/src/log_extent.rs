@@ -79,10 +79,10 @@ pub fn of_topic(config: &ClientConfig, topic: &str) -> anyhow::Result<Vec<Extent
         .set("group.id", "probegram-extent")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
-        .set_log_level(RDKafkaLogLevel::Critical)
+        .set_log_level(RDKafkaLogLevel::Error)
         .create_with_context(reason.clone())
         .map_err(KafkaSettingsError::from)?;
-    let failed = |error: KafkaError| reason.explain(servers, &error);
+    let failed = |error: KafkaError| reason.explain_to(&consumer, servers, &error);
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(failed)?;
     let partitions: Vec<i32> = metadata
         .topics()

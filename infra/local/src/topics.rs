@@ -11,6 +11,7 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::cli::Topics;
@@ -100,10 +101,13 @@ const TOPICS: &[Topic] = &[Topic {
 pub async fn run(options: Topics) -> anyhow::Result<ExitCode> {
     let reason = Reason::default();
     let mut config = kafka_config(&options.bootstrap_servers, options.kafka_config.as_deref())?;
-    config.set_log_level(RDKafkaLogLevel::Critical);
+    config.set_log_level(RDKafkaLogLevel::Error);
     let admin: AdminClient<Reason> =
         config.create_with_context(reason.clone()).map_err(KafkaSettingsError::from)?;
-    let cluster = Arc::new(Cluster { admin, reason, servers: options.bootstrap_servers });
+    // it joins no group; librdkafka wants a name
+    config.set("group.id", "probegram-topics");
+    let consumer = config.create_with_context(reason.clone()).map_err(KafkaSettingsError::from)?;
+    let cluster = Arc::new(Cluster { admin, consumer, reason, servers: options.bootstrap_servers });
     let mut all_right = true;
     for topic in TOPICS {
         let asked = Arc::clone(&cluster);
@@ -229,6 +233,8 @@ fn in_words(setting: &str, value: &str) -> String {
 /// A cluster whose topics are looked at.
 struct Cluster {
     admin: AdminClient<Reason>,
+    /// Asks what needs no administrator: it can tell why there is no answer.
+    consumer: BaseConsumer<Reason>,
     reason: Reason,
     servers: String,
 }
@@ -237,8 +243,10 @@ impl Cluster {
     /// How many partitions a topic has; `None` when there is no such topic. Of all topics together: asked for by its name, a topic
     /// that is missing may be made by the broker.
     fn partitions(&self, topic: &str) -> anyhow::Result<Option<usize>> {
-        let metadata =
-            self.admin.inner().fetch_metadata(None, TIMEOUT).map_err(|error| self.explain(&error))?;
+        let metadata = self
+            .consumer
+            .fetch_metadata(None, TIMEOUT)
+            .map_err(|error| self.reason.explain_to(&self.consumer, &self.servers, &error))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         Ok(found.map(|topic| topic.partitions().len()))
     }
