@@ -329,10 +329,10 @@ fn dynamodb_fails(stage: &mut Stage, form: &Form) -> Outcome {
     let (mut run, mut trouble) = (0, 0);
     stage.table.plan(move |call| {
         if run == 0 {
-            if random.u8(..100) >= 4 {
+            if random.u8(..100) >= 8 {
                 return Fate::Passed;
             }
-            (run, trouble) = (random.u8(1..40), random.u8(..7));
+            (run, trouble) = (random.u8(1..20), random.u8(..7));
         }
         run -= 1;
         count.fetch_add(1, Ordering::SeqCst);
@@ -353,7 +353,7 @@ fn dynamodb_fails(stage: &mut Stage, form: &Form) -> Outcome {
             _ => Fate::AnswerLost,
         }
     });
-    let wanted = form.of(1_500, 150);
+    let wanted = form.of(600, 60);
     hear_until(stage, || failures.load(Ordering::SeqCst) >= wanted);
     stage.table.pass();
     stage.outcome(&[stage.topic()])
