@@ -40,7 +40,7 @@ pub fn fold(
     is_spoiled: impl Fn(&[u8]) -> bool,
 ) -> Fold {
     let mut fold = Fold::default();
-    let mut groups: BTreeMap<(String, String), (Kind, Vec<(i64, Probe)>)> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
     for record in records {
         let value = record.value.as_deref();
         if value.is_some_and(|value| !mapping.filters.iter().any(|filter| filter.passes(value))) {
@@ -73,12 +73,18 @@ pub fn fold(
             belongs.push((key::ssid_tally(GENERATION, mac, ssid, &source), Kind::Ssid));
         }
         for (key, kind) in belongs {
-            let group = groups.entry((key.pk, key.sk)).or_insert_with(|| (kind, Vec::new()));
-            group.1.push((record.offset, probe.clone()));
+            let group = groups.entry((key.pk, key.sk)).or_insert_with(|| Group { kind, probes: Vec::new() });
+            group.probes.push((record.offset, probe.clone()));
         }
     }
-    fold.items = groups.into_iter().map(|(key, (kind, probes))| (key, item(kind, &probes))).collect();
+    fold.items = groups.into_iter().map(|(key, group)| (key, item(&group))).collect();
     fold
+}
+
+/// All probes that belong to an item, with their offsets.
+struct Group {
+    kind: Kind,
+    probes: Vec<(i64, Probe)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +94,7 @@ enum Kind {
     Day(Day),
 }
 
-fn item(kind: Kind, probes: &[(i64, Probe)]) -> BTreeMap<String, String> {
+fn item(Group { kind, probes }: &Group) -> BTreeMap<String, String> {
     let mut item = BTreeMap::new();
     let mut put = |name: &str, value: String| drop(item.insert(name.to_owned(), value));
     let all = || probes.iter().map(|(_, probe)| probe);
@@ -114,7 +120,7 @@ fn item(kind: Kind, probes: &[(i64, Probe)]) -> BTreeMap<String, String> {
     }
     let of_a_kind = |wanted: &SsidElement| all().filter(|probe| probe.ssid == *wanted).count().to_string();
     let mac = probes[0].1.source.expect("a source address");
-    match kind {
+    match *kind {
         Kind::Device => {
             put("wildcard", of_a_kind(&SsidElement::Wildcard));
             put("no_ssid", of_a_kind(&SsidElement::Absent));
