@@ -22,6 +22,7 @@ use probegram_tests::local;
 use probegram_tests::process::{self, Running, Signal};
 use probegram_tests::proxy::{Call, Fate};
 use probegram_tests::stage::{Outcome, SPOILED, Stage};
+use probegram_tests::until;
 use serde_json::{Value, json};
 
 /// It bounds a hang on a busy machine, nothing else.
@@ -80,67 +81,89 @@ fn main() -> ExitCode {
     let form = Form { is_full: arguments.iter().any(|argument| argument == "--full") };
     let only = arguments.iter().skip_while(|argument| *argument != "--only").nth(1);
     let programs = if form.is_full { process::release_binary } else { process::binary };
-    let chosen: Vec<&Scenario> = SCENARIOS
-        .iter()
-        .filter(|scenario| only.is_none_or(|only| scenario.name.contains(only.as_str())))
-        .collect();
+    let is_chosen = |name: &str| only.is_none_or(|only| name.contains(only.as_str()));
     println!(
         "{:<68} {:>7} {:>6} {:>6} {:>5} {:>7} {:>6}",
         "scenario", "records", "poison", "kills", "lost", "doubled", "time"
     );
+    let mut report = Report::default();
     let began = Instant::now();
-    let (mut lines, mut failed, mut totals) = (Vec::new(), Vec::new(), (0, 0, 0, 0));
-    let mut stage: Option<(usize, Stage)> = None;
-    for Scenario { name, brokers, play } in chosen {
-        if stage.as_ref().is_none_or(|(has, _)| has != brokers) {
-            drop(stage.take()); // first, to have its memory back
-            match Stage::start(*brokers, programs) {
-                Some(new) => stage = Some((*brokers, new)),
-                None => return ExitCode::SUCCESS, // skipped, and said so
-            }
+    let mut set: Option<(usize, Stage)> = None;
+    for scenario in SCENARIOS.iter().filter(|scenario| is_chosen(scenario.name)) {
+        if set.as_ref().is_none_or(|(brokers, _)| *brokers != scenario.brokers) {
+            drop(set.take()); // first, to have its memory back
+            let Some(stage) = Stage::start(scenario.brokers, programs) else {
+                return ExitCode::SUCCESS; // skipped, and said so
+            };
+            set = Some((scenario.brokers, stage));
         }
-        let (_, stage) = stage.as_mut().unwrap();
+        let (_, stage) = set.as_mut().unwrap();
         let began = Instant::now();
         stage.kills.store(0, Ordering::SeqCst);
-        stage.clear(4);
-        let outcome = catch_unwind(AssertUnwindSafe(|| play(stage, &form))).unwrap_or_else(|_said| Outcome {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            stage.clear(4);
+            (scenario.play)(stage, &form)
+        }));
+        let kills = stage.kills.load(Ordering::SeqCst);
+        if outcome.is_err() {
+            set = None; // nobody knows what still stands
+        }
+        report.add(scenario.name, outcome.ok(), kills, began.elapsed());
+    }
+    report.end(began.elapsed())
+}
+
+/// What has been played so far.
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    failed: Vec<&'static str>,
+    records: usize,
+    kills: usize,
+    lost: u64,
+    doubled: u64,
+}
+
+impl Report {
+    /// Tells of a scenario; without an outcome it came to no end.
+    fn add(&mut self, name: &'static str, outcome: Option<Outcome>, kills: usize, took: Duration) {
+        let outcome = outcome.unwrap_or_else(|| Outcome {
             differences: vec!["it came to no end, see above".to_owned()],
             ..Outcome::default()
         });
-        let kills = stage.kills.load(Ordering::SeqCst);
+        let Outcome { records, quarantined, lost, doubled, differences } = outcome;
+        let seconds = took.as_secs();
         let line = format!(
-            "{name:<68} {:>7} {:>6} {kills:>6} {:>5} {:>7} {:>4} s",
-            outcome.records,
-            outcome.quarantined,
-            outcome.lost,
-            outcome.doubled,
-            began.elapsed().as_secs()
+            "{name:<68} {records:>7} {quarantined:>6} {kills:>6} {lost:>5} {doubled:>7} {seconds:>4} s"
         );
         println!("{line}");
-        for difference in outcome.differences.iter().take(5) {
-            println!("    {difference}");
+        differences.iter().take(5).for_each(|difference| println!("    {difference}"));
+        if !differences.is_empty() {
+            println!("    {} differences", differences.len());
+            self.failed.push(name);
         }
-        if !outcome.differences.is_empty() {
-            println!("    {} differences", outcome.differences.len());
-            failed.push(*name);
-        }
-        totals.0 += outcome.records;
-        totals.1 += kills;
-        totals.2 += outcome.lost;
-        totals.3 += outcome.doubled;
-        lines.push(line);
+        self.lines.push(line);
+        self.records += records;
+        self.kills += kills;
+        self.lost += lost;
+        self.doubled += doubled;
     }
-    println!();
-    lines.iter().for_each(|line| println!("{line}"));
-    let (records, kills, lost, doubled) = totals;
-    let verdict =
-        if failed.is_empty() { "all held".to_owned() } else { format!("FAILED: {}", failed.join(", ")) };
-    println!(
-        "\n{} scenarios, {records} records, {kills} kills, {lost} records lost, {doubled} counted twice, {} s: {verdict}",
-        lines.len(),
-        began.elapsed().as_secs()
-    );
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+
+    /// The table of all, and a line to end with.
+    fn end(self, took: Duration) -> ExitCode {
+        let Self { lines, failed, records, kills, lost, doubled } = self;
+        println!("\n{}", lines.join("\n"));
+        let verdict = match failed.as_slice() {
+            [] => "all held".to_owned(),
+            failed => format!("FAILED: {}", failed.join(", ")),
+        };
+        println!(
+            "\n{} scenarios, {records} records, {kills} kills, {lost} records lost, {doubled} counted twice, {} s: {verdict}",
+            lines.len(),
+            took.as_secs()
+        );
+        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 /// The same capture through in-process functions and through the deployed programs.
@@ -414,7 +437,8 @@ fn rebalances(stage: &mut Stage, form: &Form) -> Outcome {
         for _ in 0..3 {
             stage.hear(FRAMES);
         }
-        other.wait_for_line("ready ");
+        // Kafka has given it partitions, whose batches are under way at the first
+        until(PATIENCE, "a rebalance", || other.stderr().contains("partitions=[Start").then_some(()));
         thread::sleep(Duration::from_millis(random.u64(..1_500)));
         if random.bool() {
             stage.kill(&mut other);
@@ -745,8 +769,8 @@ fn broker_away(stage: &mut Stage, form: &Form) -> Outcome {
     let broker = a_leader(stage);
     stage.kafka.kill_broker(broker);
     stage.kills.fetch_add(1, Ordering::SeqCst);
-    let until = Instant::now() + Duration::from_secs(form.of(60, 1) as u64);
-    while Instant::now() < until {
+    let back = Instant::now() + Duration::from_secs(form.of(60, 1) as u64);
+    while Instant::now() < back {
         stage.hear(FRAMES);
     }
     stage.kafka.restart_broker(broker);

@@ -121,7 +121,7 @@ impl Kafka {
             return None;
         }
         let home = jars();
-        let controller_port = Port::reserve(&home);
+        let controller_port = Port::reserve();
         let nodes: Vec<Node> =
             (0..count).map(|number| Node::start(&home, number, count, controller_port.number)).collect();
         let admin = ClientConfig::new()
@@ -337,7 +337,7 @@ impl Kafka {
 impl Node {
     /// The broker of this number, from 0 on, formatted and started.
     fn start(home: &Path, number: usize, count: usize, controller: u16) -> Self {
-        let port = Port::reserve(home);
+        let port = Port::reserve();
         let data = TempDir::new().expect("a temporary folder");
         let (broker_port, id) = (port.number, number + 1);
         let (roles, listeners) = match number {
@@ -459,17 +459,18 @@ impl Port {
         self.number
     }
 
-    /// A free one; who has it is noted in files of this folder.
-    pub(crate) fn reserve(home: &Path) -> Self {
-        let ports = home.join("ports");
-        fs::create_dir_all(&ports).expect("target/kafka/ports");
+    /// A free one. Who has it is noted for the whole machine: tests of another checkout may run beside these.
+    pub(crate) fn reserve() -> Self {
+        let ports = std::env::temp_dir().join("probegram-test-ports");
+        fs::create_dir_all(&ports).expect("a folder for temporary files");
         (20_000..30_000)
             .find_map(|number: u16| {
-                let lock = File::create(ports.join(number.to_string())).expect("target/kafka/ports");
+                // a file of another user is a port of another user
+                let lock = File::create(ports.join(number.to_string())).ok()?;
                 match lock.try_lock() {
                     Ok(()) => {}
                     Err(TryLockError::WouldBlock) => return None,
-                    Err(TryLockError::Error(error)) => panic!("target/kafka/ports cannot be locked: {error}"),
+                    Err(TryLockError::Error(error)) => panic!("a port cannot be locked: {error}"),
                 }
                 TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
                 Some(Self { number, _lock: lock })

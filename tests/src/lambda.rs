@@ -56,7 +56,7 @@ impl Lambda {
             return None;
         }
         let home = ministack();
-        let port = Port::reserve(&home);
+        let port = Port::reserve();
         let endpoint = format!("http://127.0.0.1:{}", port.number());
         let files = TempDir::new().expect("a temporary folder");
         let program = Running::start(
