@@ -12,10 +12,14 @@ pub struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// At the beginning of a text.
+    /// At the beginning of a text, which has no backslash and no control character anywhere: one look at all of it, many bytes at
+    /// a time, costs less than a look at each text in it.
     #[must_use]
-    pub const fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+    pub fn new(text: &'a str) -> Option<Self> {
+        let is_odd = |byte: &u8| u8::from(*byte < 0x20) | u8::from(*byte == b'\\');
+        // without a way out in the middle the compiler makes vector instructions of it
+        let odd = text.as_bytes().iter().fold(0, |odd, byte| odd | is_odd(byte));
+        (odd == 0).then_some(Self { text, at: 0 })
     }
 
     /// An object: `field` is called with each name and walks over its value.
@@ -48,10 +52,10 @@ impl<'a> Walk<'a> {
     /// A text without escapes.
     pub fn string(&mut self) -> Option<&'a str> {
         self.takes(b'"').then_some(())?;
-        let start = self.at;
-        self.at += plain_length(self.text.as_bytes().get(start..)?);
-        let string = self.text.get(start..self.at)?;
-        self.takes(b'"').then_some(string)
+        let rest = self.text.get(self.at..)?;
+        let length = memchr::memchr(b'"', rest.as_bytes())?;
+        self.at += length + 1;
+        rest.get(..length)
     }
 
     /// A whole number: no fraction, no exponent, no zero in front, no minus zero.
@@ -99,34 +103,6 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// How many bytes come before a quotation mark, a backslash or a control character.
-fn plain_length(bytes: &[u8]) -> usize {
-    // 8 at a time: a functions' program is optimised for size, where the compiler makes no vector instructions of a loop
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (position, word) in words.iter().enumerate() {
-        let special = special(u64::from_le_bytes(*word));
-        if special != 0 {
-            return position * 8 + special.trailing_zeros() as usize / 8;
-        }
-    }
-    let mut last = [b'"'; 8]; // what fills it ends the text
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    let in_rest = special(u64::from_le_bytes(last)).trailing_zeros() as usize / 8;
-    words.len() * 8 + in_rest.min(rest.len())
-}
-
-/// The highest bit of each byte that is special. Above the first such byte bits may be wrong, which nobody looks at.
-const fn special(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const HIGHEST: u64 = ONES << 7;
-    let quotation_mark = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    // a byte less a limit has its highest bit set, and had it not, when it was below the limit
-    let zero =
-        (quotation_mark.wrapping_sub(ONES) & !quotation_mark) | (backslash.wrapping_sub(ONES) & !backslash);
-    (zero | (word.wrapping_sub(ONES * 0x20) & !word)) & HIGHEST
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -144,8 +120,7 @@ mod tests {
                 _ => walk.integer().map(drop),
             }
         }
-        let mut walk = Walk::new(text);
-        value(&mut walk).and_then(|()| walk.end()).is_some()
+        Walk::new(text).is_some_and(|mut walk| value(&mut walk).and_then(|()| walk.end()).is_some())
     }
 
     #[test]
@@ -209,7 +184,9 @@ mod tests {
         #[test]
         fn a_text_ends_where_it_ends(text in "[^\"\\\\\\x00-\\x1f]{0,80}", rest in ".{0,40}") {
             let json = format!("\"{text}\"{rest}");
-            prop_assert_eq!(Walk::new(&json).string(), Some(text.as_str()));
+            let is_plain = !rest.contains(|odd: char| odd == '\\' || odd < ' ');
+            let walked = Walk::new(&json).and_then(|mut walk| walk.string());
+            prop_assert_eq!(walked, is_plain.then_some(text.as_str()));
         }
     }
 }

@@ -81,7 +81,7 @@ pub fn parsed(value: &[u8]) -> Result<Record, RecordError> {
 /// A frame whose values are texts or lists of texts without escapes. What a parser would refuse is declined, such as a field
 /// that is there twice.
 fn plain(value: &[u8]) -> Option<Frame<'_>> {
-    let mut walk = Walk::new(std::str::from_utf8(value).ok()?);
+    let mut walk = Walk::new(std::str::from_utf8(value).ok()?)?;
     let mut frame = Frame::default();
     walk.object(|walk, name| {
         let value = plain_value(walk)?;

@@ -115,7 +115,7 @@ struct RawRecord<'a> {
 
 /// Reads an event of the plain shape, faster than the parser. `None` for every other, which the parser reads.
 fn walked(event: &str) -> Option<Envelope<'_, RawRecord<'_>>> {
-    let mut walk = Walk::new(event);
+    let mut walk = Walk::new(event)?;
     let mut records = None;
     walk.object(|walk, name| match name {
         "records" => once(&mut records, partitions(walk)?),
