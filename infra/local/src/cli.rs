@@ -98,17 +98,9 @@ pub struct Local {
     #[arg(long, conflicts_with = "data")]
     pub in_memory: bool,
 
-    /// Directory of the agent's spool [default: the data directory]
-    #[arg(long, value_name = "DIR", conflicts_with = "bootstrap_servers")]
-    pub spool: Option<PathBuf>,
-
-    /// Read Kafka at these brokers instead of the spool
-    #[arg(long, value_name = "HOST:PORT,…")]
-    pub bootstrap_servers: Option<String>,
-
-    /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
-    #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
-    pub kafka_config: Option<PathBuf>,
+    /// Which log
+    #[command(flatten)]
+    pub log: WhichLog,
 
     /// How to go on when the table was fed from another log
     #[arg(long, value_enum)]
@@ -238,13 +230,9 @@ pub struct Quarantine {
     pub time_zone: Option<ZoneName>,
 }
 
-/// Options of `probegram rebuild`.
+/// The log that is read.
 #[derive(Debug, Args)]
-pub struct Rebuild {
-    /// Which table
-    #[command(flatten)]
-    pub which: WhichTable,
-
+pub struct WhichLog {
     /// Directory of the agent's spool [default: the data directory]
     #[arg(long, value_name = "DIR", conflicts_with = "bootstrap_servers")]
     pub spool: Option<PathBuf>,
@@ -256,6 +244,18 @@ pub struct Rebuild {
     /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
     #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
     pub kafka_config: Option<PathBuf>,
+}
+
+/// Options of `probegram rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Which table
+    #[command(flatten)]
+    pub which: WhichTable,
+
+    /// Which log
+    #[command(flatten)]
+    pub log: WhichLog,
 
     /// Let the new generation serve though it says something else than the old one
     #[arg(long, conflicts_with = "no_flip")]

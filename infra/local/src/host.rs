@@ -171,9 +171,10 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let host = Arc::new(host);
 
     let kafka = options
+        .log
         .bootstrap_servers
         .as_deref()
-        .map(|servers| kafka_config(servers, options.kafka_config.as_deref()))
+        .map(|servers| kafka_config(servers, options.log.kafka_config.as_deref()))
         .transpose()?
         .map(|mut config| {
             as_member(&mut config, gethostname::gethostname().to_string_lossy());
@@ -198,7 +199,7 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         let stop = shutdown.clone();
         tasks.spawn(async move { Ok(table_socket::serve(listener, embedded, stop).await?) });
     }
-    let spool = options.spool.clone().unwrap_or(data);
+    let spool = options.log.spool.clone().unwrap_or(data);
     tasks.spawn(follow(Arc::clone(&host), kafka, spool, plan, shutdown.clone()));
     if let Some(embedded) = embedded {
         tasks.spawn(sweep(embedded, shutdown.clone()));

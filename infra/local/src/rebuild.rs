@@ -98,11 +98,11 @@ pub async fn run(options: Rebuild) -> anyhow::Result<ExitCode> {
 
 impl Log {
     fn of(options: &Rebuild) -> anyhow::Result<Self> {
-        let Some(servers) = &options.bootstrap_servers else {
-            let directory = options.spool.clone().map_or_else(|| options.which.data(), Ok)?;
+        let Some(servers) = &options.log.bootstrap_servers else {
+            let directory = options.log.spool.clone().map_or_else(|| options.which.data(), Ok)?;
             return Ok(Self::Spool(directory));
         };
-        let mut config = kafka_config(servers, options.kafka_config.as_deref())?;
+        let mut config = kafka_config(servers, options.log.kafka_config.as_deref())?;
         // As a member without a name it leaves its group at its end, and takes no place of a `probegram local` on this machine.
         config.remove("group.instance.id");
         if config.get("session.timeout.ms").is_none() {
