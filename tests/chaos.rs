@@ -21,7 +21,7 @@ use probegram_tests::kafka::{NewRecord, Record};
 use probegram_tests::local;
 use probegram_tests::process::{self, Running, Signal};
 use probegram_tests::proxy::{Call, Fate};
-use probegram_tests::stage::{Outcome, SPOILED, Stage};
+use probegram_tests::stage::{Outcome, SPOILED, Stage, is_spoiled};
 use probegram_tests::until;
 use serde_json::{Value, json};
 
@@ -594,7 +594,7 @@ fn poison(stage: &mut Stage, form: &Form) -> Outcome {
         for record in partitions.flat_map(|records| records.as_array_mut().unwrap()) {
             let value =
                 record["value"].as_str().and_then(|value| base64_simd::STANDARD.decode_to_vec(value).ok());
-            if value.is_some_and(|value| value.windows(SPOILED.len()).any(|window| window == SPOILED)) {
+            if value.is_some_and(|value| is_spoiled(&value)) {
                 record["value"] = json!("!not base64!");
             }
         }

@@ -21,7 +21,8 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
-use crate::process::{Running, target};
+use crate::fetched::fetched;
+use crate::process::Running;
 use crate::until;
 
 /// How long the broker may take for anything. It bounds a hang on a busy machine, nothing else.
@@ -414,36 +415,15 @@ fn missing() -> Option<&'static str> {
 
 /// The folder `target/kafka` with Kafka's jars in `lib`, fetched when they are not there as the pom wants them.
 fn jars() -> PathBuf {
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/kafka/pom.xml");
-    let home = target().join("kafka");
-    fs::create_dir_all(&home).expect("target/kafka");
-    // one fetches, others that start at the same time wait; the lock goes with the process, however it ends
-    let lock = File::create(home.join("lock")).expect("target/kafka/lock");
-    lock.lock().expect("a lock on target/kafka/lock");
-    let wanted = fs::read(&pom).expect("the pom");
-    let lib = home.join("lib");
-    let fetched = lib.join("pom.xml"); // written last: proves that all of them are there
-    if fs::read(&fetched).is_ok_and(|found| found == wanted) {
-        return home;
-    }
-    if lib.exists() {
-        fs::remove_dir_all(&lib).expect("removal of target/kafka/lib");
-    }
-    let maven = Command::new("mvn")
-        .args(["-q", "-B", "dependency:copy-dependencies"])
-        .arg(format!("-DoutputDirectory={}", lib.display()))
-        .arg("-f")
-        .arg(&pom)
-        .output()
-        .expect("mvn");
-    assert!(
-        maven.status.success(),
-        "Maven cannot fetch Kafka, see whether it reaches its repository:\n{}{}",
-        String::from_utf8_lossy(&maven.stdout),
-        String::from_utf8_lossy(&maven.stderr)
-    );
-    fs::write(fetched, wanted).expect("target/kafka/lib/pom.xml");
-    home
+    fetched("kafka", "lib", "pom.xml", |lib, pom| {
+        let mut maven = Command::new("mvn");
+        maven
+            .args(["-q", "-B", "dependency:copy-dependencies"])
+            .arg(format!("-DoutputDirectory={}", lib.display()))
+            .arg("-f")
+            .arg(pom);
+        vec![maven]
+    })
 }
 
 /// A port of loopback that is ours as long as this lives: no other test takes it, nor, being below the range from

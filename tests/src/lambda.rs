@@ -4,7 +4,7 @@
 //! invocation takes 50 ms at least.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,8 +18,9 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::fetched::fetched;
 use crate::kafka::Port;
-use crate::process::{Running, target};
+use crate::process::Running;
 use crate::until;
 
 /// It bounds a hang on a busy machine, nothing else.
@@ -207,31 +208,11 @@ impl Drop for Lambda {
 
 /// The folder `target/ministack` with ministack in `venv`, fetched when it is not there as the requirements want it.
 fn ministack() -> PathBuf {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ministack/requirements.txt");
-    let home = target().join("ministack");
-    fs::create_dir_all(&home).expect("target/ministack");
-    let lock = File::create(home.join("lock")).expect("target/ministack/lock");
-    lock.lock().expect("a lock on target/ministack/lock");
-    let wanted = fs::read(&requirements).expect("the requirements");
-    let venv = home.join("venv");
-    let fetched = venv.join("requirements.txt"); // written last
-    if fs::read(&fetched).is_ok_and(|found| found == wanted) {
-        return home;
-    }
-    if venv.exists() {
-        fs::remove_dir_all(&venv).expect("removal of target/ministack/venv");
-    }
-    for command in [
-        Command::new("python3").args(["-m", "venv"]).arg(&venv),
-        Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--requirement"]).arg(&requirements),
-    ] {
-        let output = command.output().expect("python3");
-        assert!(
-            output.status.success(),
-            "ministack cannot be fetched, see whether pip reaches its index:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    fs::write(fetched, wanted).expect("target/ministack/venv/requirements.txt");
-    home
+    fetched("ministack", "venv", "requirements.txt", |venv, requirements| {
+        let mut make = Command::new("python3");
+        make.args(["-m", "venv"]).arg(venv);
+        let mut fill = Command::new(venv.join("bin/pip"));
+        fill.args(["install", "--quiet", "--requirement"]).arg(requirements);
+        vec![make, fill]
+    })
 }

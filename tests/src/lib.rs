@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub mod dynamodb;
+mod fetched;
 pub mod frames;
 pub mod kafka;
 pub mod lambda;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use fastrand::Rng;
 use probegram::template::{EventSourceMapping, Template};
@@ -93,7 +93,6 @@ impl Stage {
         let invoke = Proxy::start(runtime.handle(), &lambda.endpoint());
         let mapping =
             Template::read().and_then(|template| template.mapping("AggregateMapping")).expect("a mapping");
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_millis();
         let stage = Self {
             kafka,
             lambda,
@@ -105,7 +104,7 @@ impl Stage {
             programs,
             files: RefCell::new(TempDir::new().expect("a temporary folder")),
             captures: Cell::new(0),
-            now_ms: i64::try_from(now_ms).expect("a time of this age"),
+            now_ms: runtime::clock::now_ms(),
             runtime,
         };
         let aggregate = stage.environment(&[("CONSUMER_GROUP", GROUP)]);
@@ -360,6 +359,8 @@ impl Stage {
     }
 }
 
-fn is_spoiled(value: &[u8]) -> bool {
+/// Whether a record says that.
+#[must_use]
+pub fn is_spoiled(value: &[u8]) -> bool {
     value.windows(SPOILED.len()).any(|window| window == SPOILED)
 }
