@@ -3,8 +3,10 @@
 //! * What the air says: [`link_layer`] finds the 802.11 frame in what a capture holds, `probe_request` reads it.
 //! * What the topic says: [`record`] turns a [`Probe`] into a record of topic `pcap` and back, in every form it has had.
 //! * What we keep: [`tally`], a commutative monoid over probes.
+//! * What somebody wants to hear of: [`watch`], and when it is told: [`episode`].
 
 mod avs;
+pub mod episode;
 pub mod event_time;
 mod fingerprint;
 pub mod link_layer;
@@ -18,8 +20,11 @@ mod radiotap;
 pub mod record;
 pub mod ssid;
 pub mod tally;
+pub mod watch;
 
+pub use episode::{Episode, Sighting, Who};
 pub use event_time::{Day, EventTime};
 pub use mac::Mac;
 pub use probe::{Probe, SsidElement};
 pub use ssid::Ssid;
+pub use watch::{Origin, Pattern, Watch, WatchId};

@@ -46,6 +46,9 @@ pub enum Error {
         /// The attribute that is missing or of another type.
         attribute: String,
     },
+    /// The system gives no random numbers, of which a code is made.
+    #[error("the system gives no random numbers")]
+    NoRandomNumbers(#[source] getrandom::Error),
 }
 
 impl Error {

@@ -3,7 +3,7 @@
 //! Tallies carry their generation (`1#…`), so that a rebuild can write the next one while this one serves. A `#` separates the
 //! parts of a key; where a part is somebody else's bytes (an SSID) it is percent-encoded, so that no name can break out.
 
-use domain::{Day, Mac, Ssid};
+use domain::{Day, Mac, Origin, Pattern, Ssid, WatchId, Who};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 use crate::Source;
@@ -40,6 +40,9 @@ pub struct IndexKey {
 pub const BY_SSID: &str = "by_ssid";
 /// Index: who was here on a day.
 pub const BY_DAY: &str = "by_day";
+
+/// Index: what is to be done, by time.
+pub const DUE: &str = "due";
 
 /// Partition key of what belongs to a device in a generation.
 #[must_use]
@@ -133,7 +136,118 @@ pub fn progress_of(group: &str) -> String {
 /// The mark that a device was forgotten.
 #[must_use]
 pub fn forget(mac: Mac) -> Key {
-    Key { pk: format!("FORGET#{mac}"), sk: "FORGET".to_owned() }
+    alone(format!("FORGET#{mac}"))
+}
+
+/// Partition key of all watches.
+pub const WATCHES: &str = "WATCHES";
+/// What the sort keys of the topic's watches begin with.
+pub const WATCHES_OF_TOPIC: &str = "TOPIC#";
+
+/// A watch that was made in a chat.
+#[must_use]
+pub fn watch_of_chat(chat: i64, pattern: &Pattern) -> Key {
+    let canonical = pattern.canonical();
+    let sk = format!("{}{}", watches_of_chat(chat), percent_encode(&canonical, ENCODED));
+    Key { pk: WATCHES.to_owned(), sk }
+}
+
+/// What the sort keys of a chat's watches begin with.
+#[must_use]
+pub fn watches_of_chat(chat: i64) -> String {
+    format!("CHAT#{chat}#")
+}
+
+/// What a source of topic `ssid_alert_list` says of an SSID.
+#[must_use]
+pub fn watch_of_topic(ssid: &Ssid, source: &Source) -> Key {
+    let sk = format!("{WATCHES_OF_TOPIC}{}#{source}", percent_encode(ssid.bytes(), ENCODED));
+    Key { pk: WATCHES.to_owned(), sk }
+}
+
+/// Who made a watch, and its pattern, from its sort key; and the source that says so, of the topic's.
+#[must_use]
+pub fn origin_and_pattern(sk: &str) -> Option<(Origin, Pattern, Option<Source>)> {
+    let decoded = |encoded: &str| percent_decode_str(encoded).collect::<Vec<u8>>();
+    if let Some(rest) = sk.strip_prefix(WATCHES_OF_TOPIC) {
+        let (encoded, source) = rest.split_once('#')?;
+        let ssid = Ssid::new(decoded(encoded)).ok()?;
+        return Some((Origin::Topic, Pattern::exact(ssid), Some(source.parse().ok()?)));
+    }
+    let (chat, encoded) = sk.strip_prefix("CHAT#")?.split_once('#')?;
+    Some((Origin::Chat(chat.parse().ok()?), Pattern::of_canonical(&decoded(encoded))?, None))
+}
+
+/// Partition key of the chats that may ask.
+pub const CHATS: &str = "CHATS";
+
+/// A chat that may ask.
+#[must_use]
+pub fn chat(id: i64) -> Key {
+    Key { pk: CHATS.to_owned(), sk: id.to_string() }
+}
+
+/// Partition key of the outgoing webhooks.
+pub const HOOKS: &str = "HOOKS";
+
+/// An outgoing webhook.
+#[must_use]
+pub fn hook(id: &str) -> Key {
+    Key { pk: HOOKS.to_owned(), sk: id.to_owned() }
+}
+
+/// The episode of a chat, a watch and a device.
+#[must_use]
+pub fn episode(chat: i64, watch: WatchId, who: Who) -> Key {
+    Key { pk: format!("EPISODE#{chat}#{watch}"), sk: who.to_string() }
+}
+
+/// A message that is to be sent, or was.
+#[must_use]
+pub fn message(id: &str) -> Key {
+    alone(format!("MESSAGE#{id}"))
+}
+
+/// When messages to a destination went out of late.
+#[must_use]
+pub fn outbox(destination: &str) -> Key {
+    alone(format!("OUTBOX#{destination}"))
+}
+
+/// An update of Telegram that was, or is being, answered.
+#[must_use]
+pub fn update(id: i64) -> Key {
+    alone(format!("UPDATE#{id}"))
+}
+
+/// A chat that is not allowed, and was told so.
+#[must_use]
+pub fn stranger(chat: i64) -> Key {
+    alone(format!("STRANGER#{chat}"))
+}
+
+/// A code that lets a chat in, by its hash.
+#[must_use]
+pub fn code(sha256: &str) -> Key {
+    alone(format!("CODE#{sha256}"))
+}
+
+/// An item that has its partition key for itself.
+fn alone(pk: String) -> Key {
+    let sk = pk.split('#').next().unwrap_or_default().to_owned();
+    Key { pk, sk }
+}
+
+/// Place in index [`DUE`], from a time in milliseconds since 1970. The digits make times sort as numbers.
+#[must_use]
+pub fn due(due_in: &str, due_ms: i64) -> IndexKey {
+    IndexKey { hash: ("due_in", due_in.to_owned()), range: ("due", due_range(due_ms)) }
+}
+
+/// Sort key of a time in index [`DUE`].
+#[must_use]
+pub fn due_range(due_ms: i64) -> String {
+    format!("{:015}", due_ms.max(0))
 }
 
 /// Which generation serves.
@@ -201,6 +315,17 @@ mod tests {
             prop_assert_eq!(ssid_of(&key.sk), Some(ssid));
             prop_assert!(key.sk.len() <= 1_024);
             prop_assert_eq!(key.sk.matches('#').count(), 2);
+        }
+
+        #[test]
+        fn a_watch_is_read_from_its_key(bytes in prop::collection::vec(0_u8.., 1..=255)) {
+            let ssid = Ssid::new(bytes).unwrap();
+            let pattern = Pattern::exact(ssid.clone());
+            let made_in_chat = watch_of_chat(-7, &pattern);
+            prop_assert_eq!(origin_and_pattern(&made_in_chat.sk), Some((Origin::Chat(-7), pattern.clone(), None)));
+            let of_topic = watch_of_topic(&ssid, &source());
+            prop_assert_eq!(origin_and_pattern(&of_topic.sk), Some((Origin::Topic, pattern, Some(source()))));
+            prop_assert!(of_topic.sk.len() <= 1_024);
         }
     }
 }

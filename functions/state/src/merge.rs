@@ -151,4 +151,4 @@ pub(crate) fn seen(item: Option<&Attributes>) -> Result<i64, Error> {
 }
 
 /// Below every offset.
-const NOTHING_SEEN: i64 = -1;
+pub(crate) const NOTHING_SEEN: i64 = -1;

@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, KeysAndAttributes, Put as TransactPut, ReturnValue,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::error::Error;
@@ -37,6 +41,47 @@ pub(crate) enum Expect {
     Nothing,
     /// An item whose attribute is this number.
     Number(&'static str, i64),
+}
+
+impl Expect {
+    fn condition(&self) -> &'static str {
+        match self {
+            Self::Nothing => "attribute_not_exists(pk)",
+            Self::Number(..) => "#attribute = :value",
+        }
+    }
+
+    fn names(&self) -> Option<HashMap<String, String>> {
+        let Self::Number(attribute, _) = self else { return None };
+        Some(HashMap::from([("#attribute".to_owned(), (*attribute).to_owned())]))
+    }
+
+    fn values(&self) -> Option<HashMap<String, AttributeValue>> {
+        let Self::Number(_, value) = self else { return None };
+        Some(HashMap::from([(":value".to_owned(), item::number(value))]))
+    }
+}
+
+/// What became of a transaction.
+pub(crate) enum Transaction {
+    Written,
+    /// For each write in its order: what it found, if it was its condition that did not hold.
+    Refused(Vec<Option<Found>>),
+}
+
+/// The item that a condition did not hold for, or `None` if there is none.
+pub(crate) type Found = Option<Attributes>;
+
+/// A change of some attributes of an item, on a condition.
+pub(crate) struct Update<'a> {
+    pub(crate) key: &'a Key,
+    /// `SET …`, `REMOVE …`, as DynamoDB has it.
+    pub(crate) expression: &'a str,
+    pub(crate) condition: &'a str,
+    /// For the names with `#` in both.
+    pub(crate) names: &'a [(&'a str, &'a str)],
+    /// For the values with `:` in both.
+    pub(crate) values: Vec<(&'a str, AttributeValue)>,
 }
 
 impl Table {
@@ -133,13 +178,10 @@ impl Table {
             .table_name(&self.name)
             .set_item(Some(item))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let request = match expect {
-            Expect::Nothing => request.condition_expression("attribute_not_exists(pk)"),
-            Expect::Number(attribute, value) => request
-                .condition_expression("#attribute = :value")
-                .expression_attribute_names("#attribute", *attribute)
-                .expression_attribute_values(":value", item::number(value)),
-        };
+        let request = request
+            .condition_expression(expect.condition())
+            .set_expression_attribute_names(expect.names())
+            .set_expression_attribute_values(expect.values());
         match request.send().await {
             Ok(_) => Ok(Put::Written),
             Err(SdkError::ServiceError(answer))
@@ -152,6 +194,84 @@ impl Table {
             }
             Err(other) => Err(self.failed("PutItem")(other)),
         }
+    }
+
+    /// Writes all items if the table holds for each what is expected under its key, or none. At most 100 (a limit of DynamoDB).
+    pub(crate) async fn transact(&self, writes: Vec<(Attributes, Expect)>) -> Result<Transaction, Error> {
+        let mut actions = Vec::with_capacity(writes.len());
+        for (item, expect) in writes {
+            let put = TransactPut::builder()
+                .table_name(&self.name)
+                .set_item(Some(item))
+                .condition_expression(expect.condition())
+                .set_expression_attribute_names(expect.names())
+                .set_expression_attribute_values(expect.values())
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+                .build()
+                .map_err(self.failed("TransactWriteItems"))?;
+            actions.push(TransactWriteItem::builder().put(put).build());
+        }
+        let answer = self.client.transact_write_items().set_transact_items(Some(actions)).send().await;
+        match answer {
+            Ok(_) => Ok(Transaction::Written),
+            Err(SdkError::ServiceError(answer)) => match answer.into_err() {
+                TransactWriteItemsError::TransactionCanceledException(refusal)
+                    if refusal.cancellation_reasons().iter().any(is_condition) =>
+                {
+                    let found = |reason: CancellationReason| is_condition(&reason).then_some(reason.item);
+                    let reasons = refusal.cancellation_reasons.unwrap_or_default();
+                    Ok(Transaction::Refused(reasons.into_iter().map(found).collect()))
+                }
+                // others wrote one of the items at the same moment: as good as a refusal that shows nothing
+                TransactWriteItemsError::TransactionCanceledException(refusal)
+                    if refusal
+                        .cancellation_reasons()
+                        .iter()
+                        .any(|reason| reason.code() == Some("TransactionConflict")) =>
+                {
+                    Ok(Transaction::Refused(Vec::new()))
+                }
+                other => Err(self.failed("TransactWriteItems")(other)),
+            },
+            Err(other) => Err(self.failed("TransactWriteItems")(other)),
+        }
+    }
+
+    /// Changes attributes of an item if its condition holds. The item as it is then; `None` when the condition did not hold.
+    pub(crate) async fn update(&self, update: Update<'_>) -> Result<Option<Attributes>, Error> {
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(item::with_key(update.key)))
+            .update_expression(update.expression)
+            .condition_expression(update.condition)
+            .return_values(ReturnValue::AllNew);
+        for (name, attribute) in update.names {
+            request = request.expression_attribute_names(*name, *attribute);
+        }
+        for (name, value) in update.values {
+            request = request.expression_attribute_values(name, value);
+        }
+        match request.send().await {
+            Ok(answer) => Ok(answer.attributes),
+            Err(SdkError::ServiceError(answer)) if answer.err().is_conditional_check_failed_exception() => {
+                Ok(None)
+            }
+            Err(other) => Err(self.failed("UpdateItem")(other)),
+        }
+    }
+
+    /// Deletes an item, if it is there.
+    pub(crate) async fn delete(&self, key: &Key) -> Result<(), Error> {
+        self.client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(item::with_key(key)))
+            .send()
+            .await
+            .map_err(self.failed("DeleteItem"))?;
+        Ok(())
     }
 
     /// Writes the item, whatever was there.
@@ -245,6 +365,32 @@ impl Table {
         };
         Ok(request.send().await.map_err(self.failed("Query"))?.items.unwrap_or_default())
     }
+
+    /// The keys of the first items in index `due` whose time has come, those longest due first.
+    pub(crate) async fn query_due(&self, due_in: &str, through: &str, limit: i32) -> Result<Vec<Key>, Error> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(crate::key::DUE)
+            .limit(limit)
+            .key_condition_expression("due_in = :due_in AND due <= :through")
+            .expression_attribute_values(":due_in", item::text(due_in))
+            .expression_attribute_values(":through", item::text(through))
+            .send()
+            .await
+            .map_err(self.failed("Query"))?;
+        answer
+            .items
+            .unwrap_or_default()
+            .iter()
+            .map(|item| Ok(Key { pk: item.text("pk")?.to_owned(), sk: item.text("sk")?.to_owned() }))
+            .collect()
+    }
+}
+
+fn is_condition(reason: &CancellationReason) -> bool {
+    reason.code() == Some("ConditionalCheckFailed")
 }
 
 /// Growing pauses with jitter between attempts, so that two who fight for an item part ways. Bounded.

@@ -97,7 +97,9 @@ impl Embedded {
             "GetItem" => carry_out(body, |request| db.get_item(request)),
             "BatchGetItem" => carry_out(body, |request| db.batch_get_item(request)),
             "PutItem" => carry_out(body, |request| db.put_item(request)),
+            "UpdateItem" => carry_out(body, |request| db.update_item(request)),
             "DeleteItem" => carry_out(body, |request| db.delete_item(request)),
+            "TransactWriteItems" => carry_out(body, |request| db.transact_write_items(request)),
             "Query" => carry_out(body, |request| db.query(request)),
             "Scan" => carry_out(body, |request| db.scan(request)),
             other => {
