@@ -17,9 +17,8 @@ use domain::{Day, Mac, Probe, Ssid, SsidElement, record};
 use fastrand::Rng;
 use probegram::embedded::Embedded;
 use probegram::template::Template;
+use probegram_tests::partition_log::{Partition, Reader};
 use probegram_tests::scheduled_table::{Fate, ScheduledTable};
-use serde_json::json;
-use serde_json::value::RawValue;
 use state::tallies::Retention;
 use state::{device, forget, progress, quarantine, ssid};
 use tokio::task::{JoinHandle, LocalSet};
@@ -76,34 +75,6 @@ fn run(seed: u64) -> Result<(), String> {
     LocalSet::new().block_on(&runtime, async { Schedule::new(seed).play().await })
 }
 
-/// A record of a log.
-#[derive(Clone)]
-struct Logged {
-    offset: i64,
-    timestamp: i64,
-    value: Vec<u8>,
-}
-
-/// How a reader finds its place again.
-#[derive(Clone, Copy, PartialEq)]
-enum Reader {
-    /// By offsets committed after success.
-    Commits,
-    /// By the table's progress.
-    Progress,
-}
-
-/// A partition of a log and who reads it.
-struct Partition {
-    topic: &'static str,
-    number: i32,
-    reader: Reader,
-    log: Vec<Logged>,
-    /// The offset from which the next batch is read.
-    position: i64,
-    in_flight: Option<(JoinHandle<bool>, i64)>,
-}
-
 struct Schedule {
     random: Rng,
     table: ScheduledTable,
@@ -131,18 +102,10 @@ impl Schedule {
             retention: RETENTION,
             now_ms,
         };
-        let partition = |topic, number, reader| Partition {
-            topic,
-            number,
-            reader,
-            log: Vec::new(),
-            position: 0,
-            in_flight: None,
-        };
         let mut partitions: Vec<Partition> =
-            (0..random.i32(1..=2)).map(|number| partition("pcap", number, Reader::Commits)).collect();
+            (0..random.i32(1..=2)).map(|number| Partition::new("pcap", number, Reader::Commits)).collect();
         if random.bool() {
-            partitions.push(partition("pcap@spool-a1", 0, Reader::Progress));
+            partitions.push(Partition::new("pcap@spool-a1", 0, Reader::Progress));
         }
         Self {
             random,
@@ -264,19 +227,16 @@ impl Schedule {
                 value
             }
         };
-        let log = &mut self.partitions[index].log;
         // offsets may have gaps, as markers of transactions make them
         let gap = if self.random.u32(..8) == 0 { 2 } else { 0 };
-        let offset = log.last().map_or(0, |last| last.offset + 1) + gap;
-        log.push(Logged { offset, timestamp: self.clock, value });
+        self.partitions[index].append(self.clock, value, gap);
     }
 
     /// The topic of Kafka is deleted and created again: offsets start at 0, commits are gone. Only when all of it was read, or
     /// what was not read would rightly be lost.
     fn create_topic_again(&mut self) {
         let of_kafka = |partition: &&Partition| partition.reader == Reader::Commits;
-        let read = |partition: &Partition| partition.in_flight.is_none() && partition.rest().is_empty();
-        if self.lives < 3 && self.partitions.iter().filter(of_kafka).all(read) {
+        if self.lives < 3 && self.partitions.iter().filter(of_kafka).all(Partition::is_done) {
             self.lives += 1;
             self.clock += 5;
             for partition in
@@ -291,13 +251,7 @@ impl Schedule {
     fn invoke(&mut self, index: usize) {
         let size = self.random.usize(1..6);
         let partition = &mut self.partitions[index];
-        if partition.in_flight.is_some() {
-            return;
-        }
-        let batch: Vec<Logged> = partition.rest().iter().take(size).cloned().collect();
-        let Some(last) = batch.last() else { return };
-        let next = last.offset + 1;
-        let event = event(partition.topic, partition.number, &batch);
+        let Some((event, next)) = partition.next_batch(size) else { return };
         let context = Rc::clone(&self.context);
         let invocation =
             tokio::task::spawn_local(async move { aggregate::handle(&event, &context).await.is_ok() });
@@ -367,10 +321,7 @@ impl Schedule {
                 self.table.release(self.random.usize(..waiting), Fate::Answered, &mut self.random);
                 continue;
             }
-            let read = self
-                .partitions
-                .iter()
-                .all(|partition| partition.in_flight.is_none() && partition.rest().is_empty());
+            let read = self.partitions.iter().all(Partition::is_done);
             let forgotten = self.forgetting.as_ref().is_none_or(JoinHandle::is_finished);
             if read && forgotten && self.zombies.is_empty() {
                 return Ok(());
@@ -430,26 +381,4 @@ fn same<T: PartialEq + std::fmt::Debug>(
     want: &T,
 ) -> Result<(), String> {
     if got == want { Ok(()) } else { Err(format!("{what} {of:?}:\n  table {got:?}\n  fold  {want:?}")) }
-}
-
-impl Partition {
-    /// What is not read yet.
-    fn rest(&self) -> &[Logged] {
-        &self.log[self.log.partition_point(|logged| logged.offset < self.position)..]
-    }
-}
-
-fn event(topic: &str, partition: i32, batch: &[Logged]) -> Box<RawValue> {
-    let records: Vec<_> = batch
-        .iter()
-        .map(|logged| {
-            let value = base64_simd::STANDARD.encode_to_string(&logged.value);
-            json!({"topic": topic, "partition": partition, "offset": logged.offset, "timestamp": logged.timestamp,
-                "timestampType": "CREATE_TIME", "value": value, "headers": []})
-        })
-        .collect();
-    serde_json::value::to_raw_value(
-        &json!({"eventSource": "SelfManagedKafka", "records": {format!("{topic}-{partition}"): records}}),
-    )
-    .unwrap()
 }

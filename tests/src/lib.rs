@@ -14,11 +14,13 @@ pub mod frames;
 pub mod kafka;
 pub mod lambda;
 pub mod local;
+pub mod partition_log;
 pub mod plain_fold;
 pub mod process;
 pub mod proxy;
 pub mod scheduled_table;
 pub mod stage;
+pub mod telegram;
 
 /// A file or folder of test material that lives beside the workspace, in `../shared`, because it is not ours to
 /// distribute. Without it says on standard error that the test is skipped; the test then returns.

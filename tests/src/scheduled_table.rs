@@ -1,7 +1,7 @@
 //! An embedded DynamoDB whose answers come when, and how, a test's schedule wants: so that every order in which requests of
 //! overlapping invocations can meet is one that a test can try.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use aws_smithy_runtime_api::client::http::{
@@ -72,6 +72,14 @@ impl ScheduledTable {
         self.waiting.lock().unwrap().len()
     }
 
+    /// The operation of a request that waits, and its body.
+    #[must_use]
+    pub fn peek(&self, which: usize) -> (String, Value) {
+        let waiting = self.waiting.lock().unwrap();
+        let request = &waiting[which].request;
+        (operation(request).to_owned(), body(request))
+    }
+
     /// Lets one request have its fate.
     pub fn release(&self, which: usize, fate: Fate, random: &mut fastrand::Rng) {
         let Waiting { request, answer } = self.waiting.lock().unwrap().swap_remove(which);
@@ -89,19 +97,31 @@ impl ScheduledTable {
         drop(answer.send(outcome));
     }
 
+    /// The partition keys of all items, each once.
+    ///
+    /// # Panics
+    /// When the table does not answer.
+    #[must_use]
+    pub fn partition_keys(&self) -> BTreeSet<String> {
+        let items = self.ask("Scan", &json!({"TableName": embedded::TABLE}));
+        let items = items["Items"].as_array().unwrap();
+        items.iter().map(|item| item["pk"]["S"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn ask(&self, operation: &str, body: &Value) -> Value {
+        let mut request = HttpRequest::new(SdkBody::from(body.to_string()));
+        request.headers_mut().insert("x-amz-target", format!("DynamoDB_20120810.{operation}"));
+        let response = self.carry_out(&request).unwrap();
+        serde_json::from_slice(response.body().bytes().unwrap()).unwrap()
+    }
+
     /// Deletes the items that have expired at a time (milliseconds since 1970), as DynamoDB does some time later.
     pub fn delete_expired(&self, now_ms: i64) {
-        let ask = |operation: &str, body: Value| {
-            let mut request = HttpRequest::new(SdkBody::from(body.to_string()));
-            request.headers_mut().insert("x-amz-target", format!("DynamoDB_20120810.{operation}"));
-            let response = self.carry_out(&request).unwrap();
-            serde_json::from_slice::<Value>(response.body().bytes().unwrap()).unwrap()
-        };
-        let items = ask("Scan", json!({"TableName": embedded::TABLE}));
+        let items = self.ask("Scan", &json!({"TableName": embedded::TABLE}));
         for item in items["Items"].as_array().unwrap() {
             let expires = item["expires"]["N"].as_str().map(|seconds| seconds.parse::<i64>().unwrap());
             if expires.is_some_and(|seconds| seconds * 1000 <= now_ms) {
-                ask("DeleteItem", json!({"TableName": embedded::TABLE, "Key": key_of(item)}));
+                self.ask("DeleteItem", &json!({"TableName": embedded::TABLE, "Key": key_of(item)}));
             }
         }
     }
@@ -137,6 +157,9 @@ impl ScheduledTable {
         response: HttpResponse,
         random: &mut fastrand::Rng,
     ) -> HttpResponse {
+        if operation(request) == "Query" && body(request)["IndexName"].is_string() {
+            return some_of(&response, random);
+        }
         if operation(request) != "BatchGetItem" {
             return response;
         }
@@ -166,6 +189,16 @@ impl ScheduledTable {
         answer["Responses"][embedded::TABLE] = items.into_values().collect();
         HttpResponse::new(response.status(), SdkBody::from(answer.to_string()))
     }
+}
+
+/// What an index may answer that is behind its table: a part is not there yet.
+fn some_of(response: &HttpResponse, random: &mut fastrand::Rng) -> HttpResponse {
+    let mut answer: Value = serde_json::from_slice(response.body().bytes().unwrap()).unwrap();
+    if let Some(items) = answer["Items"].as_array_mut() {
+        items.retain(|_| random.bool());
+        answer["Count"] = json!(answer["Items"].as_array().unwrap().len());
+    }
+    HttpResponse::new(response.status(), SdkBody::from(answer.to_string()))
 }
 
 fn operation(request: &HttpRequest) -> &str {

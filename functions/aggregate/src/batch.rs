@@ -1,10 +1,7 @@
 //! What the records of a batch are: folded, ignored or quarantined. No record can fail its batch.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use domain::event_time;
-use domain::record::{self, Record as PcapRecord};
-use runtime::kafka_event::{NotBase64, Record};
+use runtime::kafka_event::Record;
+use runtime::probe_record::{self, Content};
 use state::quarantine::{MAX_BYTES, MAX_RECORDS, Quarantined};
 use state::tallies::Heard;
 
@@ -24,45 +21,10 @@ pub(crate) fn sort_out(records: &[Record<'_>]) -> Sorted {
     let mut sorted = Sorted::default();
     let mut buffer = Vec::new();
     for record in records {
-        let value = match record.value(&mut buffer) {
-            Ok(Some(value)) => value,
-            Ok(None) => {
-                sorted.ignored += 1; // a tombstone: topic pcap has no keys that could be deleted
-                continue;
-            }
-            Err(NotBase64(text)) => {
-                sorted.quarantine(record, "its value in the event is not base64".to_owned(), text.as_bytes());
-                continue;
-            }
-        };
-        // A panic in the decoder is our mistake, and must not stop the partition for ever.
-        let decoded = catch_unwind(AssertUnwindSafe(|| record::decode(value)));
-        let probe = match decoded {
-            Ok(Ok(PcapRecord::Probe(probe))) => probe,
-            Ok(Ok(PcapRecord::NotAProbeRequest)) => {
-                sorted.ignored += 1;
-                continue;
-            }
-            Ok(Err(error)) => {
-                sorted.quarantine(record, error.to_string(), value);
-                continue;
-            }
-            Err(_panic) => {
-                sorted.quarantine(
-                    record,
-                    "the decoder panicked: please report this record".to_owned(),
-                    value,
-                );
-                continue;
-            }
-        };
-        let Some(mac) = probe.source else {
-            sorted.ignored += 1;
-            continue;
-        };
-        match event_time::check(probe.time, record.timestamp) {
-            Ok(()) => sorted.heard.push(Heard { offset: record.offset, mac, probe }),
-            Err(unlikely) => sorted.quarantine(record, unlikely.to_string(), value),
+        match probe_record::read(record, &mut buffer) {
+            Content::Probe(mac, probe) => sorted.heard.push(Heard { offset: record.offset, mac, probe }),
+            Content::Nothing => sorted.ignored += 1,
+            Content::Unreadable(reason, value) => sorted.quarantine(record, reason, value),
         }
     }
     sorted

@@ -8,7 +8,7 @@ use state::device::Device;
 use crate::context::Context;
 use crate::error::Error;
 use crate::status;
-use crate::zoned::for_programs;
+use runtime::zoned::for_programs;
 
 /// What a program asks.
 pub(crate) enum Question {

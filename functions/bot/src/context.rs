@@ -1,7 +1,10 @@
 //! What the bot works with.
 
+use delivery::{Post, Telegram};
 use jiff::tz::TimeZone;
 use runtime::environment::{Environment, Incomplete};
+use runtime::secret::{Place, Secret};
+use runtime::zoned::ZoneName;
 use sha2::{Digest as _, Sha256};
 use state::{Generation, Table};
 
@@ -16,11 +19,9 @@ pub struct Context {
     pub generation: Generation,
     /// The consumer group of `aggregate`, whose progress is the answer to "how far are we".
     pub aggregate_group: String,
-    /// Chats that may ask. Everybody else learns nothing.
-    pub allowed_chats: Vec<i64>,
     /// Accepted secret tokens of the webhook: two during a rotation.
     pub secrets: Vec<SecretHash>,
-    /// In which times are told to people.
+    /// In which times are told to people, unless their chat has a zone of its own.
     pub time_zone: TimeZone,
     /// Whether the JSON interface answers without asking who it is: only for a host that listens on loopback alone.
     pub open_to_this_machine: bool,
@@ -28,6 +29,8 @@ pub struct Context {
     pub positions: Positions,
     /// The present in milliseconds since 1970.
     pub now_ms: fn() -> i64,
+    /// Edits what was sent, and is what else is said to Telegram beside the answer to an update.
+    pub post: Post,
 }
 
 /// The SHA-256 of a webhook's secret token: who reads the configuration does not learn the token.
@@ -65,8 +68,9 @@ impl std::str::FromStr for SecretHash {
 
 impl Context {
     /// The context that the function's environment describes: `TABLE_NAME`, `AGGREGATE_GROUP`, `WEBHOOK_SECRET_SHA256` (one or
-    /// two, with a comma), and if wanted `ALLOWED_CHATS` (ids with commas) and `TIME_ZONE` (UTC). The table is reached for only
-    /// when that is complete.
+    /// two, with a comma), and if wanted `TIME_ZONE` (UTC), `TELEGRAM_SECRET` (the name or ARN of the secret that is the bot's token:
+    /// without it buttons cannot edit messages, and invitations have no link) and `TELEGRAM_API_URL` (that of Telegram). The table
+    /// is reached for only when that is complete.
     ///
     /// # Errors
     /// [`Incomplete`] names all variables that are missing or unreadable.
@@ -76,33 +80,30 @@ impl Context {
         let aggregate_group = environment.required("AGGREGATE_GROUP");
         environment.required("WEBHOOK_SECRET_SHA256");
         let secrets = environment.list("WEBHOOK_SECRET_SHA256");
-        let allowed_chats = environment.list("ALLOWED_CHATS");
         let time_zone = environment.optional::<ZoneName>("TIME_ZONE").map_or(TimeZone::UTC, |zone| zone.0);
+        let token = environment.optional::<String>("TELEGRAM_SECRET");
+        let api_url = environment.optional::<String>("TELEGRAM_API_URL");
         environment.check()?;
+        let telegram = match token {
+            Some(name) => {
+                let api_url = api_url.unwrap_or_else(|| telegram::client::API_URL.to_owned());
+                Telegram::by_secret(Secret::at(Place::SecretsManager(name), None), api_url)
+            }
+            None => Telegram::none(),
+        };
         let table = table(name).await;
+        let now_ms = runtime::clock::now_ms;
         Ok(Self {
             generation: Generation::of(table.clone()),
+            post: Post::new(table.clone(), time_zone.clone(), now_ms, telegram),
             table,
             aggregate_group,
-            allowed_chats,
             secrets,
             time_zone,
             open_to_this_machine: false,
             positions: Positions::default(),
-            now_ms: runtime::clock::now_ms,
+            now_ms,
         })
-    }
-}
-
-/// A time zone by its IANA name.
-#[derive(Debug, Clone)]
-pub struct ZoneName(pub TimeZone);
-
-impl std::str::FromStr for ZoneName {
-    type Err = jiff::Error;
-
-    fn from_str(name: &str) -> Result<Self, jiff::Error> {
-        TimeZone::get(name).map(Self)
     }
 }
 

@@ -2,56 +2,93 @@
 
 use domain::{Mac, Ssid};
 
-use crate::context::Context;
+use crate::asking::Asking;
 use crate::error::Error;
-use crate::reply;
+use crate::reply::{self, Reply};
+use crate::{commands, hooks, members, report, settings, watching};
 
-/// Answers a text that somebody wrote. Always has an answer: when the table does not, it says so and the log says why.
-pub(crate) async fn answer(text: &str, context: &Context) -> String {
-    match try_answer(text.trim(), context).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::error!(error = runtime::log::with_causes(&error), "a question could not be answered");
-            reply::QUERY_FAILED.to_owned()
-        }
+/// Answers a text that somebody wrote. When the table does not answer, it says so and the log says why. Nothing is said to what
+/// people in a group say to each other: with privacy mode off, and to an administrator, Telegram shows all of it.
+pub(crate) async fn answer(text: &str, asking: &Asking<'_>) -> Option<Reply> {
+    let text = text.trim();
+    if !asking.is_private && !text.starts_with('/') && text.parse::<Mac>().is_err() {
+        return None;
     }
+    Some(try_answer(text, asking).await.unwrap_or_else(|error| {
+        tracing::error!(error = runtime::log::with_causes(&error), "a question could not be answered");
+        reply::QUERY_FAILED.into()
+    }))
 }
 
-async fn try_answer(text: &str, context: &Context) -> Result<String, Error> {
-    let Some(command) = text.strip_prefix('/') else { return device(text, context).await };
+async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
+    let Some(command) = text.strip_prefix('/') else { return device(text, asking).await };
     let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
     // In a group a command may name the bot it is meant for: /ssid@probegram_bot
     let name = name.split('@').next().unwrap_or(name);
-    match (name.to_ascii_lowercase().as_str(), argument.trim()) {
-        ("start" | "help", _) => Ok(reply::HELP.to_owned()),
-        ("device", "") => Ok(reply::usage("/device a4:83:e7:4e:39:15")),
-        ("device", asked) => device(asked, context).await,
-        ("ssid", "") => Ok(reply::usage("/ssid RNM0")),
-        ("ssid", asked) => ssid(asked, context).await,
-        _ => Ok(reply::unknown_command(&format!("/{name}"))),
+    let lower = name.to_ascii_lowercase();
+    if commands::is_of_owners(&lower) && !asking.is_owner() {
+        return Ok(reply::FOR_OWNERS.into());
+    }
+    match (lower.as_str(), argument.trim()) {
+        ("start", "") | ("help", _) => Ok(reply::help(asking.chat.role).into()),
+        ("start", code) => members::start(code, asking).await,
+        ("device", "") => Ok(reply::usage("/device a4:83:e7:4e:39:15").into()),
+        ("device", asked) => device(asked, asking).await,
+        ("ssid", "") => Ok(reply::usage("/ssid RNM0").into()),
+        ("ssid", asked) => ssid(asked, asking).await,
+        ("watch", "") => Ok(reply::usage("/watch RNM-GUEST guest network").into()),
+        ("watch", asked) => watching::watch(asked, asking).await,
+        ("unwatch", "") => Ok(reply::usage("/unwatch RNM-GUEST").into()),
+        ("unwatch", asked) => watching::unwatch(asked, asking).await,
+        ("watches", _) => watching::watches(asking).await,
+        ("shared", asked) => watching::shared(asked, asking).await,
+        ("mute", "") => Ok(reply::usage("/mute RNM-GUEST 1h").into()),
+        ("mute", asked) => watching::mute(asked, asking).await,
+        ("unmute", "") => Ok(reply::usage("/unmute RNM-GUEST").into()),
+        ("unmute", asked) => watching::unmute(asked, asking).await,
+        ("ignore", "") => Ok(reply::usage("/ignore a4:83:e7:4e:39:15").into()),
+        ("ignore", asked) => settings::ignore(asked, asking).await,
+        ("unignore", "") => Ok(reply::usage("/unignore a4:83:e7:4e:39:15").into()),
+        ("unignore", asked) => settings::unignore(asked, asking).await,
+        ("ignored", _) => Ok(settings::ignored(&asking.chat)),
+        ("quiet", asked) => settings::quiet(asked, asking).await,
+        ("timezone", asked) => settings::time_zone(asked, asking).await,
+        ("status", _) => report::status(asking).await,
+        ("allow", "") => Ok(reply::usage("/allow 4242424242 member").into()),
+        ("allow", asked) => members::allow(asked, asking).await,
+        ("disallow", "") => Ok(reply::usage("/disallow 4242424242").into()),
+        ("disallow", asked) => members::disallow(asked, asking).await,
+        ("chats", _) => members::chats(asking).await,
+        ("invite", asked) => members::invite(asked, asking).await,
+        ("hook", "") => Ok(reply::usage("/hook https://example.com/alerts json").into()),
+        ("hook", asked) => hooks::hook(asked, asking).await,
+        ("hooks", _) => hooks::hooks(asking).await,
+        ("unhook", "") => Ok(reply::usage("/unhook aB3dE6gH").into()),
+        ("unhook", asked) => hooks::unhook(asked, asking).await,
+        _ => Ok(reply::unknown_command(&format!("/{name}")).into()),
     }
 }
 
-async fn device(asked: &str, context: &Context) -> Result<String, Error> {
-    let Ok(mac) = asked.parse::<Mac>() else { return Ok(reply::no_such_device(asked)) };
-    let generation = context.generation.serving().await?;
-    let device = state::device::look_up(&context.table, generation, mac, (context.now_ms)()).await?;
+async fn device(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
+    let Ok(mac) = asked.parse::<Mac>() else { return Ok(reply::no_such_device(asked).into()) };
+    let generation = asking.context.generation.serving().await?;
+    let device = state::device::look_up(asking.table(), generation, mac, asking.now_ms).await?;
     Ok(match device {
-        Some(device) => reply::device(mac, &device, &context.time_zone),
-        None => reply::no_such_device(&mac.to_string()),
+        Some(device) => reply::device(mac, &device, &asking.zone).into(),
+        None => reply::no_such_device(&mac.to_string()).into(),
     })
 }
 
-async fn ssid(asked: &str, context: &Context) -> Result<String, Error> {
+async fn ssid(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
     let ssid = match asked.strip_prefix("hex:") {
         Some(hex) => Ssid::from_hex(hex.trim()),
         None => Ssid::new(asked.as_bytes()),
     };
     let ssid = match ssid {
         Ok(ssid) => ssid,
-        Err(why) => return Ok(format!("🛎 That is no network's name: {why}")),
+        Err(why) => return Ok(format!("🛎 That is no network's name: {why}").into()),
     };
-    let generation = context.generation.serving().await?;
-    let page = state::ssid::look_up(&context.table, generation, &ssid, None, (context.now_ms)()).await?;
-    Ok(reply::ssid(&ssid, &page, &context.time_zone))
+    let generation = asking.context.generation.serving().await?;
+    let page = state::ssid::look_up(asking.table(), generation, &ssid, None, asking.now_ms).await?;
+    Ok(reply::ssid(&ssid, &page, &asking.zone).into())
 }

@@ -11,10 +11,11 @@ use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse
 use aws_lambda_events::encodings::Body;
 use domain::{Mac, Ssid};
 use http::{HeaderMap, HeaderValue, Method, header};
+use telegram::message::WebhookReply;
 
 use crate::api::{self, Answer, Question};
 use crate::context::Context;
-use crate::webhook;
+use crate::webhook::{self, Outcome};
 
 /// Answers a request. Every request has an answer; what goes wrong inside is in the log.
 pub async fn handle(request: &ApiGatewayV2httpRequest, context: &Context) -> ApiGatewayV2httpResponse {
@@ -25,7 +26,11 @@ pub async fn handle(request: &ApiGatewayV2httpRequest, context: &Context) -> Api
             let token = request.headers.get(webhook::SECRET_HEADER).map(HeaderValue::as_bytes);
             if webhook::is_from_telegram(token, context) {
                 match body(request) {
-                    Some(update) => Answer(200, reply(webhook::answer(&update, context).await)),
+                    Some(update) => match webhook::answer(&update, context).await {
+                        Outcome::Silence => Answer(200, String::new()),
+                        Outcome::Said(reply) => Answer(200, json(&reply)),
+                        Outcome::Again => return again(),
+                    },
                     None => Answer(200, String::new()),
                 }
             } else {
@@ -85,8 +90,15 @@ fn body(request: &ApiGatewayV2httpRequest) -> Option<Vec<u8>> {
     base64_simd::STANDARD.decode_to_vec(body).ok()
 }
 
-fn reply(reply: Option<telegram::message::WebhookReply>) -> String {
-    reply.and_then(|reply| serde_json::to_string(&reply).ok()).unwrap_or_default()
+fn json(reply: &WebhookReply) -> String {
+    serde_json::to_string(reply).unwrap_or_default()
+}
+
+/// The update has to come again, soon: Telegram heeds how soon.
+fn again() -> ApiGatewayV2httpResponse {
+    let mut response = response(Answer(503, String::new()));
+    response.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn response(Answer(status, body): Answer) -> ApiGatewayV2httpResponse {

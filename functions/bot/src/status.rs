@@ -149,6 +149,30 @@ pub(crate) async fn status(
     Ok(Status { caught_up, generation, partitions, groups })
 }
 
+impl Status {
+    /// How far the serving generation is, for people.
+    pub(crate) fn in_words(&self) -> String {
+        let behind: i64 = self.partitions.iter().filter_map(|partition| partition.lag).sum();
+        match self.caught_up {
+            Some(true) => "✅ All that was captured is counted".to_owned(),
+            Some(false) if behind == 1 => "⏳ The counting is behind by 1 record".to_owned(),
+            Some(false) if behind > 1 => format!("⏳ The counting is behind by {behind} records"),
+            Some(false) => "⏳ Not all that was captured is read yet".to_owned(),
+            None if self.partitions.is_empty() => "⏳ Nothing was counted yet".to_owned(),
+            None => {
+                let through = |partition: &Partition| {
+                    format!(
+                        "{} {} through offset {}",
+                        partition.topic, partition.partition, partition.through
+                    )
+                };
+                let partitions: Vec<String> = self.partitions.iter().map(through).collect();
+                format!("📶 Counted: {}", telegram::limit::list(&partitions, ", ", 1_000))
+            }
+        }
+    }
+}
+
 impl Partition {
     fn new(topic: &str, partition: i32, life: u32, through: i64, end: Option<i64>) -> Self {
         // The spool of an agent is a source of its own name, `pcap@spool-…`: see `state::Source`.

@@ -10,6 +10,7 @@ pub mod episode;
 pub mod event_time;
 mod fingerprint;
 pub mod link_layer;
+pub mod list_record;
 pub mod mac;
 pub mod plain_json;
 mod ppi;

@@ -32,24 +32,40 @@ pub struct Record<'a> {
     pub offset: i64,
     /// Its Kafka timestamp, milliseconds since 1970; -1 for none.
     pub timestamp: i64,
+    key: Option<Cow<'a, str>>,
     value: Option<Cow<'a, str>>,
 }
 
-/// A value of a record that is not Base64: its text as it stands in the event.
+/// A key or value of a record that is not Base64: its text as it stands in the event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotBase64<'a>(pub &'a str);
 
 impl Record<'_> {
+    /// The key's bytes, decoded into `buffer`; `None` for a record without one.
+    ///
+    /// # Errors
+    /// [`NotBase64`] with the text that stands there.
+    pub fn key<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<Option<&'b [u8]>, NotBase64<'_>> {
+        decoded(self.key.as_deref(), buffer)
+    }
+
     /// The value's bytes, decoded into `buffer`; `None` for a tombstone.
     ///
     /// # Errors
     /// [`NotBase64`] with the text that stands there.
     pub fn value<'b>(&self, buffer: &'b mut Vec<u8>) -> Result<Option<&'b [u8]>, NotBase64<'_>> {
-        let Some(text) = self.value.as_deref() else { return Ok(None) };
-        buffer.clear();
-        base64_simd::STANDARD.decode_append(text.as_bytes(), buffer).map_err(|_why| NotBase64(text))?;
-        Ok(Some(buffer))
+        decoded(self.value.as_deref(), buffer)
     }
+}
+
+fn decoded<'t, 'b>(
+    text: Option<&'t str>,
+    buffer: &'b mut Vec<u8>,
+) -> Result<Option<&'b [u8]>, NotBase64<'t>> {
+    let Some(text) = text else { return Ok(None) };
+    buffer.clear();
+    base64_simd::STANDARD.decode_append(text.as_bytes(), buffer).map_err(|_why| NotBase64(text))?;
+    Ok(Some(buffer))
 }
 
 impl<'a> KafkaEvent<'a> {
@@ -80,6 +96,7 @@ impl<'a> KafkaEvent<'a> {
             batch.partitions.entry(place).or_default().push(Record {
                 offset,
                 timestamp,
+                key: record.key,
                 value: record.value,
             });
         }
@@ -110,6 +127,8 @@ struct RawRecord<'a> {
     offset: Option<i64>,
     timestamp: Option<i64>,
     #[serde(borrow)]
+    key: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     value: Option<Cow<'a, str>>,
 }
 
@@ -139,12 +158,14 @@ fn partitions<'a>(walk: &mut Walk<'a>) -> Option<BTreeMap<Cow<'a, str>, Vec<RawR
 }
 
 fn record<'a>(walk: &mut Walk<'a>) -> Option<RawRecord<'a>> {
-    let (mut topic, mut partition, mut offset, mut timestamp, mut value) = (None, None, None, None, None);
+    let (mut topic, mut partition, mut offset, mut timestamp) = (None, None, None, None);
+    let (mut key, mut value) = (None, None);
     walk.object(|walk, name| match name {
         "topic" => once(&mut topic, Cow::Borrowed(walk.string()?)),
         "partition" => once(&mut partition, i32::try_from(walk.integer()?).ok()?),
         "offset" => once(&mut offset, walk.integer()?),
         "timestamp" => once(&mut timestamp, walk.integer()?),
+        "key" => once(&mut key, text_or_null(walk)?.map(Cow::Borrowed)),
         "value" => once(&mut value, text_or_null(walk)?.map(Cow::Borrowed)),
         // a list of objects, each with a name and the bytes as numbers
         "headers" => {
@@ -152,7 +173,7 @@ fn record<'a>(walk: &mut Walk<'a>) -> Option<RawRecord<'a>> {
         }
         _ => text_or_null(walk).map(drop),
     })?;
-    Some(RawRecord { topic, partition, offset, timestamp, value: value.flatten() })
+    Some(RawRecord { topic, partition, offset, timestamp, key: key.flatten(), value: value.flatten() })
 }
 
 fn text_or_null<'a>(walk: &mut Walk<'a>) -> Option<Option<&'a str>> {
@@ -178,12 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn values_are_decoded_and_tombstones_have_none() {
+    fn keys_and_values_are_decoded_and_tombstones_have_no_value() {
         let event = event(
-            r#"{"topic":"pcap","partition":0,"offset":7,"timestamp":5,"timestampType":"CREATE_TIME","value":"e30=","headers":[{"a":[-61,300]}]},
-               {"topic":"pcap","partition":0,"offset":3,"timestamp":-1,"value":null},
-               {"topic":"pcap","partition":0,"offset":8},
-               {"topic":"pcap","partition":0,"offset":9,"value":"?"}"#,
+            r#"{"topic":"pcap","partition":0,"offset":7,"timestamp":5,"timestampType":"CREATE_TIME","key":null,"value":"e30=","headers":[{"a":[-61,300]}]},
+               {"topic":"pcap","partition":0,"offset":3,"timestamp":-1,"key":"Uk5NMA==","value":null},
+               {"topic":"pcap","partition":0,"offset":8,"key":""},
+               {"topic":"pcap","partition":0,"offset":9,"key":"!","value":"?"}"#,
         );
         let batch = KafkaEvent::read(&event).unwrap();
         let records = &batch.partitions[&("pcap".into(), 0)];
@@ -191,20 +212,18 @@ mod tests {
         let read: Vec<_> = records
             .iter()
             .map(|record| {
-                (
-                    record.offset,
-                    record.timestamp,
-                    record.value(&mut buffer).map(|value| value.map(<[u8]>::to_vec)),
-                )
+                let key = record.key(&mut buffer).map(|key| key.map(<[u8]>::to_vec));
+                let value = record.value(&mut buffer).map(|value| value.map(<[u8]>::to_vec));
+                (record.offset, record.timestamp, key, value)
             })
             .collect();
         assert_eq!(
             read,
             [
-                (3, -1, Ok(None)),
-                (7, 5, Ok(Some(b"{}".to_vec()))),
-                (8, -1, Ok(None)),
-                (9, -1, Err(NotBase64("?")))
+                (3, -1, Ok(Some(b"RNM0".to_vec())), Ok(None)),
+                (7, 5, Ok(None), Ok(Some(b"{}".to_vec()))),
+                (8, -1, Ok(Some(Vec::new())), Ok(None)),
+                (9, -1, Err(NotBase64("!")), Err(NotBase64("?")))
             ]
         );
     }
@@ -251,6 +270,8 @@ mod tests {
             ("\"partition\":0", "\"partition\":00"),
             ("\"offset\":15", "\"offset\":15,\"offset\":15"),
             ("\"value\":null", "\"value\":null,\"value\":null"),
+            ("\"key\":null", "\"key\":null,\"key\":null"),
+            ("\"key\":null", "\"key\":7"),
             ("\"offset\":15", "\"offset\":-0"),
             ("\"mytopic-1\":[]", "\"mytopic-0\":[]"),
             ("}}", "},\"records\":{}}"),
@@ -262,8 +283,27 @@ mod tests {
         }
     }
 
+    /// A field of a record that may be missing, null, a text with or without escapes, or something else.
+    fn fields(name: &'static str) -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => "[A-Za-z0-9+/=]{0,8}".prop_map(move |text| format!("\"{name}\":\"{text}\",")),
+            1 => Just(format!("\"{name}\":null,")),
+            1 => Just(format!("\"{name}\":\"UmE\\u003d\",")),
+            1 => Just(format!("\"{name}\":7,")),
+            2 => Just(String::new()),
+        ]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+        #[test]
+        fn the_walk_and_the_parser_agree_on_keys_and_values(
+            key in fields("key"), again in prop_oneof![9 => Just(String::new()), 1 => fields("key")], value in fields("value"),
+        ) {
+            let event = format!(r#"{{"records":{{"t-0":[{{{key}{value}{again}"offset":1}}]}}}}"#);
+            walks_as_parsed(&event);
+        }
 
         #[test]
         fn the_walk_and_the_parser_agree_on_damaged_events(

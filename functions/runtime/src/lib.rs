@@ -6,7 +6,9 @@ pub mod environment;
 pub mod kafka_event;
 pub mod log;
 pub mod metrics;
+pub mod probe_record;
 pub mod secret;
+pub mod zoned;
 
 pub use environment::Environment;
 pub use kafka_event::KafkaEvent;

@@ -52,8 +52,8 @@ pub struct Case<'a> {
 /// What came of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Opened {
-    /// Messages that were made, to be sent now.
-    pub messages: Vec<MessageId>,
+    /// Messages that were made, to be sent now, and where to.
+    pub messages: Vec<(Destination, MessageId)>,
     /// Items that were written.
     pub writes: u64,
 }
@@ -124,7 +124,8 @@ async fn absorb_one(table: &Table, source: &str, case: &Case<'_>, now_ms: i64) -
         match refused_by {
             None => {
                 opened.writes += 1 + new.len() as u64;
-                opened.messages.extend(new.into_iter().map(|message| message.id.clone()));
+                let made = new.into_iter().map(|message| (message.to.clone(), message.id.clone()));
+                opened.messages.extend(made);
                 if step.is_whole {
                     return Ok(opened);
                 }

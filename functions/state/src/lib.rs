@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod progress;
 pub mod quarantine;
 mod random;
+pub mod recent;
 pub mod source;
 pub mod ssid;
 pub mod table;

@@ -164,9 +164,11 @@ pub struct Counted {
 pub enum State {
     /// It is to be sent.
     Pending,
-    /// It was sent, with this id of Telegram's (0 where there is none), and told of so many probe requests.
+    /// It was sent.
     Sent {
-        /// Telegram's id of it in its chat.
+        /// When it first was, in milliseconds since 1970.
+        sent_ms: i64,
+        /// Telegram's id of it in its chat; 0 where there is none.
         telegram_id: i64,
         /// So many it tells of.
         shown: u64,
@@ -202,8 +204,9 @@ impl Message {
                 item.put("watch", item::text(alert.watch.to_string()));
                 item.put("pattern", bytes(alert.pattern.canonical()));
                 item.put("who", item::text(alert.who.to_string()));
-                item.put("mac", item::text(alert.mac.to_string()));
-                item.put("ssid", bytes(alert.ssid.bytes()));
+                // not `mac` and `ssid`: these put an item into indexes
+                item.put("sender", item::text(alert.mac.to_string()));
+                item.put("named", bytes(alert.ssid.bytes()));
                 item.put("time", item::number(alert.time));
                 if let Some(reason) = &alert.reason {
                     item.put("reason", item::text(reason));
@@ -226,7 +229,11 @@ impl Message {
         let id = |text: &str, name| MessageId::read(text).ok_or_else(|| item.unreadable(name));
         let state = match item.text("state")? {
             PENDING => State::Pending,
-            SENT => State::Sent { telegram_id: item.number("telegram_id")?, shown: item.number("shown")? },
+            SENT => State::Sent {
+                sent_ms: item.number("sent_at")?,
+                telegram_id: item.number("telegram_id")?,
+                shown: item.number("shown")?,
+            },
             DIGESTED => State::Digested(id(item.text("digest")?, "digest")?),
             DROPPED => State::Dropped(item.text("dropped")?.to_owned()),
             _ => return Err(item.unreadable("state")),
@@ -259,14 +266,14 @@ impl Alert {
             let blob = item.get(name).and_then(|value| value.as_b().ok());
             blob.map(AsRef::as_ref).ok_or_else(|| item.unreadable(name))
         };
-        let mac = item.text("mac")?.parse().map_err(|_no_mac| item.unreadable("mac"))?;
+        let mac = item.text("sender")?.parse().map_err(|_no_mac| item.unreadable("sender"))?;
         Ok(Self {
             watch: item.text("watch")?.parse().map_err(|_no_id| item.unreadable("watch"))?,
             pattern: Pattern::of_canonical(binary("pattern")?).ok_or_else(|| item.unreadable("pattern"))?,
             reason: item.optional_text("reason").map(str::to_owned),
             who: Who::of(mac),
             mac,
-            ssid: Ssid::new(binary("ssid")?).map_err(|_no_ssid| item.unreadable("ssid"))?,
+            ssid: Ssid::new(binary("named")?).map_err(|_no_ssid| item.unreadable("named"))?,
             time: item.number("time")?,
             signal_dbm: item.optional_number("signal_dbm")?,
             sensor: item.optional_text("sensor").map(str::to_owned),
@@ -336,12 +343,13 @@ impl Claim {
                 (":sent", item::text(SENT)),
                 (":id", item::number(telegram_id)),
                 (":shown", item::number(shown)),
+                (":now", item::number(now_ms)),
             ]
         };
         let done = Update {
             key: &self.message.id.key(),
-            expression: "SET #state = :sent, telegram_id = :id, shown = :shown \
-                         REMOVE lease, lease_until, due_in, due",
+            expression: "SET #state = :sent, sent_at = if_not_exists(sent_at, :now), telegram_id = :id, \
+                         shown = :shown REMOVE lease, lease_until, due_in, due",
             condition: "lease = :lease AND (attribute_not_exists(#count) OR #count <= :shown)",
             names: &[("#state", "state"), ("#count", "count")],
             values: values(),
@@ -351,8 +359,8 @@ impl Claim {
         }
         let more = Update {
             key: &self.message.id.key(),
-            expression: "SET #state = :sent, telegram_id = :id, shown = :shown, due = :due \
-                         REMOVE lease, lease_until",
+            expression: "SET #state = :sent, sent_at = if_not_exists(sent_at, :now), telegram_id = :id, \
+                         shown = :shown, due = :due REMOVE lease, lease_until",
             condition: "lease = :lease",
             names: NAMES,
             values: [values(), vec![(":due", item::text(key::due_range(now_ms)))]].concat(),

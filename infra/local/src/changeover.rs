@@ -4,14 +4,19 @@
 //! beginning would count it twice, so a person has to say how to go on.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use capture_agent::producer::KafkaSettingsError;
+use capture_agent::spool::SpoolReader;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use state::Table;
 use state::generation::{self, consumer_group};
-use state::progress::{self, Tracker};
+use state::progress::{self, Position, Tracker};
+
+use crate::event_source::EventSource;
+use crate::spool_source;
 
 /// How to go on with another log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -75,6 +80,43 @@ pub async fn plan(
         }
         (StartAt::End, Log::Spool) => bail!("from Kafka back to a spool only --start-at rebuild is possible"),
     }
+}
+
+/// Lets alerts begin at the end of this log when they were fed from another: what both hold was told already.
+///
+/// # Errors
+/// When the table or the log does not answer.
+pub async fn begin_alerts(
+    table: &Table,
+    alert: &EventSource,
+    log: Log<'_>,
+    spool: &Path,
+    now_ms: i64,
+) -> anyhow::Result<()> {
+    let positions = progress::of_group(table, &alert.group).await?;
+    let is_kafka = matches!(log, Log::Kafka(_));
+    let is_of_this_log = |position: &Position| position.topic.contains('@') != is_kafka;
+    if positions.is_empty() || positions.iter().any(is_of_this_log) {
+        return Ok(());
+    }
+    let topic = &alert.mapping.topic;
+    let ends: Vec<(String, i32, i64)> = match log {
+        Log::Kafka(config) => {
+            ends(config, topic)?.into_iter().map(|(partition, end)| (topic.clone(), partition, end)).collect()
+        }
+        Log::Spool => match SpoolReader::open_read_only(spool)? {
+            Some(reader) => {
+                let name = spool_source::topic(topic, reader.id());
+                vec![(name, spool_source::PARTITION, reader.end(topic)?)]
+            }
+            None => Vec::new(),
+        },
+    };
+    for (topic, partition, end) in ends {
+        Tracker::new(table, &alert.group, &topic, partition).begin_at(end, now_ms).await?;
+    }
+    tracing::info!("alerts go on with what comes from now on: the log is another than before");
+    Ok(())
 }
 
 /// Whether a generation may be fed from this kind of log: it was so far, or from none yet.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use bot::context::ZoneName;
+use runtime::zoned::ZoneName;
 use clap::{Args, Parser, Subcommand};
 
 use crate::changeover::StartAt;
@@ -34,10 +34,20 @@ pub enum Command {
     /// Lists the records that could not be read, and why
     #[command(after_help = QUARANTINE_EXAMPLES)]
     Quarantine(Quarantine),
+    /// Prints a code that makes a Telegram chat the bot's owner, once
+    #[command(after_help = OWNER_CODE_EXAMPLES)]
+    OwnerCode(OwnerCode),
     /// Counts the whole log anew while the table goes on serving, compares, and lets the new counts serve
     #[command(after_help = REBUILD_EXAMPLES)]
     Rebuild(Rebuild),
 }
+
+const OWNER_CODE_EXAMPLES: &str = "Examples:
+  # for the bot of this machine, also while `probegram local` runs
+  probegram owner-code
+
+  # for a stack on AWS
+  probegram owner-code --dynamodb-endpoint https://dynamodb.eu-west-2.amazonaws.com --table TABLE";
 
 const REBUILD_EXAMPLES: &str = "Examples:
   # from the agent's spool, or from Kafka; also while `probegram local` runs. After Ctrl-C it goes on where it was
@@ -69,8 +79,8 @@ const LOCAL_EXAMPLES: &str = "Examples:
   # statistics of what capture-agent has put into its spool; a chat in this terminal
   probegram local
 
-  # the same for good, as a Telegram bot
-  probegram local --telegram-token-file ~/.probegram-token --allow-chat 12345
+  # the same for good, as a Telegram bot; it prints a link by which you become its owner
+  probegram local --telegram-token-file ~/.probegram-token
 
   # from a Kafka cluster that needs a password
   probegram local --bootstrap-servers pkc-1.example.com:9092 --kafka-config ~/kafka.properties
@@ -114,8 +124,8 @@ pub struct Local {
     #[arg(long, value_name = "NAME", default_value = crate::embedded::TABLE)]
     pub table: String,
 
-    /// Invoke deployed functions through the Lambda API at this endpoint, `aggregate` and `bot`, instead of running them in this
-    /// process; region and credentials come from the environment. Their TABLE_NAME is the table above
+    /// Invoke deployed functions through the Lambda API at this endpoint, `aggregate`, `bot`, and if they are there `materialize`
+    /// and `alert`, instead of running them in this process; region and credentials come from the environment. Their TABLE_NAME is the table above
     #[arg(long, value_name = "URL", requires_all = ["dynamodb_endpoint", "bootstrap_servers"],
           conflicts_with_all = ["telegram_token_file", "telegram_token_secret", "start_at"])]
     pub functions: Option<String>,
@@ -127,10 +137,6 @@ pub struct Local {
     /// Time zone in which times are told [default: this machine's]
     #[arg(long, value_name = "NAME")]
     pub time_zone: Option<ZoneName>,
-
-    /// A Telegram chat that may ask, by its id; may be given more than once
-    #[arg(long = "allow-chat", value_name = "ID", allow_negative_numbers = true)]
-    pub allow_chats: Vec<i64>,
 
     /// File with the bot's token. With it the bot is in Telegram, without it in this terminal
     #[arg(long, value_name = "FILE")]
@@ -204,6 +210,14 @@ pub struct Topics {
     /// How many brokers keep a topic that is made [default: as the cluster is set]
     #[arg(long, value_name = "N", requires = "create", value_parser = clap::value_parser!(i32).range(1..=100))]
     pub replication_factor: Option<i32>,
+}
+
+/// Options of `probegram owner-code`.
+#[derive(Debug, Args)]
+pub struct OwnerCode {
+    /// Which table
+    #[command(flatten)]
+    pub which: WhichTable,
 }
 
 /// Options of `probegram quarantine`.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use capture_agent::agent::{self, Done, Source};
 use capture_agent::import::Import;
 use capture_agent::recorder::Recorder;
 use capture_agent::spool::{Retention as SpoolRetention, Spool, WhenFull};
+use delivery::Telegram;
 use domain::link_layer::FcsPolicy;
 use jiff::tz::TimeZone;
 use state::Generation;
@@ -20,10 +21,11 @@ use tokio::task::JoinSet;
 
 use crate::cli::Demo;
 use crate::embedded::Embedded;
-use crate::host::{self, Host};
+use crate::host::{self, Host, Mappings};
 use crate::household::{self, GUESTS, HOME, LAPTOP, SPEAKER};
 use crate::shutdown::Signals;
 use crate::template::Template;
+use crate::terminal::Terminal;
 use crate::{shutdown, terminal};
 
 /// How often it is looked whether everything is counted.
@@ -57,19 +59,25 @@ pub async fn run(options: Demo) -> anyhow::Result<()> {
     writeln!(stdout, "  agent      {} probe requests among them, kept in the spool", counts.probe_requests)?;
 
     let template = Template::read()?;
-    let mut mapping = template.mapping("AggregateMapping")?;
-    mapping.window_s = 0; // nobody wants to wait for a batch to become full
+    let mappings = Mappings::read(&template, Some(0))?; // nobody wants to wait for a batch to become full
     let embedded = Embedded::open(None, &template)?;
     let time_zone = options.time_zone.map_or_else(TimeZone::system, |zone| zone.0);
     let retention = Retention::in_days(aggregate::Context::DAY_RETENTION_DAYS, None);
-    let host = Host::new(embedded.table(), mapping, retention, time_zone, vec![terminal::CHAT]).await?;
+    let (client, terminal) = Terminal::new();
+    let host = Host::new(embedded.table(), mappings, retention, time_zone, Telegram::ready(client)).await?;
+    terminal::let_in(&embedded.table()).await?;
 
     let mut signals = Signals::listen()?;
     let (trigger, shutdown) = shutdown::channel();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    host::feed(&host, None, directory.path().to_owned(), Generation::FIRST, &shutdown, &mut tasks);
+    let spool = directory.path();
+    host::feed(host.aggregate(Generation::FIRST), None, spool.to_owned(), &shutdown, &mut tasks);
+    if let Some(alert) = host.alert() {
+        tasks.spawn(host::rounds(alert.function.clone(), shutdown.clone()));
+        host::feed(alert, None, spool.to_owned(), &shutdown, &mut tasks);
+    }
     let told = tokio::select! {
-        told = tell(&host, &embedded) => told,
+        told = tell(&host, &embedded, terminal, spool) => told,
         task = host::failed(&mut tasks) => task,
         () = signals.wait() => Ok(()),
     };
@@ -88,28 +96,67 @@ fn listen(capture: &Path, directory: &Path) -> anyhow::Result<Done> {
     Ok(agent::run(Source::Files(files), recorder, spool, None, &Arc::new(AtomicBool::new(false)))?.done)
 }
 
-async fn tell(host: &Host, embedded: &Embedded) -> anyhow::Result<()> {
+async fn tell(host: &Host, embedded: &Embedded, mut terminal: Terminal, spool: &Path) -> anyhow::Result<()> {
     while !host.is_caught_up(Generation::FIRST) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let mut stdout = std::io::stdout();
     writeln!(stdout, "  aggregate  every one counted once, in {} items of the table", embedded.items()?)?;
-    writeln!(stdout, "  bot        answers from the table\n")?;
+    writeln!(stdout, "  bot        answers from the table")?;
+    writeln!(stdout, "  alert      speaks up when a device looks for a network that is watched\n")?;
+    let watch = format!("/watch {GUESTS} guest network");
     if terminal::is_ours() {
         writeln!(
             stdout,
             "Ask for a device, such as {LAPTOP} or {SPEAKER},\nor for a network: /ssid {GUESTS}. /help tells more, Ctrl-D leaves.\n"
         )?;
-        return terminal::chat(host.webhook.clone()).await;
+        say(host, &watch).await?;
+        writeln!(stdout, "In a moment a visitor comes to the door.\n")?;
+        return tokio::select! {
+            chat = terminal.chat(host.webhook.clone()) => chat,
+            failed = visits(spool.to_owned()) => failed,
+        };
     }
     let spoken = SPEAKER.replace(':', "-").to_uppercase();
-    for question in [LAPTOP, &spoken, &format!("/ssid {GUESTS}"), &format!("/ssid {HOME}"), UNKNOWN] {
-        let reply = terminal::ask(&host.webhook, question).await.context("the bot gave no answer")?;
-        writeln!(stdout, "> {question}\n{reply}\n")?;
+    for question in [LAPTOP, &spoken, &format!("/ssid {GUESTS}"), &format!("/ssid {HOME}"), UNKNOWN, &watch] {
+        say(host, question).await?;
     }
+    writeln!(stdout, "A visitor comes to the door, and a phone in the hallway says by itself:\n")?;
+    visitor_comes(spool.to_owned()).await?;
+    let alert = terminal.next_message().await.context("the bot said nothing")?;
+    writeln!(stdout, "{alert}\n")?;
     writeln!(
         stdout,
         "In a terminal you ask yourself. README.md says how to use captures of your own, Telegram, and Kafka."
     )?;
     Ok(())
+}
+
+/// Somebody says something, and the bot replies.
+async fn say(host: &Host, text: &str) -> anyhow::Result<()> {
+    let reply = terminal::ask(&host.webhook, text).await.context("the bot gave no answer")?;
+    writeln!(std::io::stdout(), "> {text}\n{reply}\n")?;
+    Ok(())
+}
+
+/// A visitor comes while somebody is reading, looks for the network once more a little later, and stays.
+async fn visits(spool: PathBuf) -> anyhow::Result<()> {
+    for wait in [Duration::from_secs(8), Duration::from_secs(20)] {
+        tokio::time::sleep(wait).await;
+        visitor_comes(spool.clone()).await?;
+    }
+    std::future::pending().await
+}
+
+/// The agent hears a visitor's phone.
+async fn visitor_comes(spool: PathBuf) -> anyhow::Result<()> {
+    tokio::task::spawn_blocking(move || {
+        let now_ms = runtime::clock::now_ms();
+        let capture = spool.join(format!("visitor-{now_ms}.pcap"));
+        let mut file = BufWriter::new(File::create(&capture)?);
+        household::write_arrival(now_ms, &mut file)?;
+        file.into_inner()?.sync_all()?;
+        listen(&capture, &spool).map(drop)
+    })
+    .await?
 }

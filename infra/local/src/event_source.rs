@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use state::Table;
 use tokio::time::Instant;
 
-use crate::function::Aggregate;
+use crate::function::Function;
 use crate::shutdown::Shutdown;
 use crate::template::EventSourceMapping;
 
@@ -31,7 +31,7 @@ pub struct EventSource {
     /// The consumer group, which carries the table's id.
     pub group: String,
     /// The function.
-    pub function: Aggregate,
+    pub function: Function,
     /// The table that it writes, which tells how far it has come.
     pub table: Table,
     /// Where the position is told.

@@ -11,6 +11,7 @@ use aws_lambda_events::apigw::{
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::retry::RetryConfig;
 use aws_sdk_lambda::config::timeout::TimeoutConfig;
+use aws_sdk_lambda::error::SdkError;
 use aws_sdk_lambda::primitives::Blob;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,9 +22,15 @@ const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
 /// Why an invocation did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
-    /// The function in this process failed.
+    /// The function `aggregate` in this process failed.
     #[error(transparent)]
-    Here(#[from] aggregate::Error),
+    Aggregate(#[from] aggregate::Error),
+    /// The function `materialize` in this process failed.
+    #[error(transparent)]
+    Materialize(#[from] materialize::Error),
+    /// The function `alert` in this process failed.
+    #[error(transparent)]
+    Alert(#[from] alert::Error),
     /// Lambda did not carry the invocation out.
     #[error("function {name} could not be invoked: does it exist there, and does Lambda answer?")]
     NotInvoked {
@@ -76,6 +83,24 @@ impl Deployed {
         move |name| Self { client: client.clone(), name: name.to_owned() }
     }
 
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether there is such a function.
+    ///
+    /// # Errors
+    /// When Lambda does not answer.
+    pub async fn exists(&self) -> Result<bool, InvocationError> {
+        match self.client.get_function_configuration().function_name(&self.name).send().await {
+            Ok(_) => Ok(true),
+            Err(SdkError::ServiceError(answer)) if answer.err().is_resource_not_found_exception() => Ok(false),
+            Err(source) => Err(self.not_invoked(source)),
+        }
+    }
+
     /// Invokes the function and waits for its answer.
     ///
     /// # Errors
@@ -105,28 +130,30 @@ impl Deployed {
     }
 }
 
-/// The function `aggregate`.
+/// A function that is fed by a log.
 #[derive(Debug, Clone)]
-pub enum Aggregate {
-    /// In this process.
-    Here(aggregate::Context),
-    /// On Lambda, or what stands for it.
+pub enum Function {
+    /// `aggregate`, in this process.
+    Aggregate(aggregate::Context),
+    /// `materialize`, in this process.
+    Materialize(materialize::Context),
+    /// `alert`, in this process.
+    Alert(alert::Context),
+    /// Any of them, on Lambda or what stands for it.
     Deployed(Deployed),
 }
 
-impl Aggregate {
-    /// Hands a batch to the function.
+impl Function {
+    /// Hands an event to the function.
     ///
     /// # Errors
-    /// When the batch has to be delivered again.
+    /// When the event has to be delivered again.
     pub async fn handle(&self, event: &RawValue) -> Result<(), InvocationError> {
         match self {
-            Self::Here(context) => {
-                aggregate::handle(event, context).await?;
-            }
-            Self::Deployed(function) => {
-                function.invoke(event.get()).await?;
-            }
+            Self::Aggregate(context) => aggregate::handle(event, context).await.map(drop)?,
+            Self::Materialize(context) => materialize::handle(event, context).await.map(drop)?,
+            Self::Alert(context) => alert::handle(event, context).await.map(drop)?,
+            Self::Deployed(function) => function.invoke(event.get()).await.map(drop)?,
         }
         Ok(())
     }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bot::context::SecretHash;
+use delivery::{Post, Telegram};
 use bot::status::Positions;
 use http::HeaderValue;
 use jiff::tz::TimeZone;
 use rdkafka::config::ClientConfig;
 use runtime::secret::{Place, Secret};
 use secrecy::ExposeSecret as _;
+use serde_json::value::RawValue;
 use state::generation::consumer_group;
 use state::tallies::Retention;
 use state::{Generation, Table, generation, identity};
@@ -24,17 +26,19 @@ use crate::cli::Local;
 use crate::directory::DataDirectory;
 use crate::embedded::Embedded;
 use crate::event_source::EventSource;
-use crate::function::{Aggregate, Bot, Deployed};
+use crate::function::{Bot, Deployed, Function};
 use crate::long_polling::{self, Webhook};
 use crate::shutdown::{self, Shutdown, Signals};
 use crate::table_socket::{self, TableSocket};
 use crate::template::{EventSourceMapping, Template};
-use crate::{http_api, kafka_source, remote_table, spool_source, terminal};
+use crate::{http_api, kafka_source, owner_code, remote_table, spool_source, terminal};
 
 /// How often expired items are deleted, a rebuild is looked at, and the pointer to the generation that serves.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOK_AT_POINTER_EVERY: Duration = Duration::from_secs(5);
+/// How often what is due is done: messages that had to wait, counts to be told. On AWS it is every minute; here it costs nothing.
+const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// How long the end may take.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -48,51 +52,108 @@ pub struct Host {
     /// Where the readers stand.
     pub positions: Positions,
     table: Table,
-    mapping: EventSourceMapping,
+    mappings: Mappings,
+    /// The table's id, which the consumer groups carry: a new table has new groups, so they begin at the beginning of the topics.
+    id: String,
     base_group: String,
     retention: Retention,
-    /// `aggregate`, where it does not run in this process.
-    deployed: Option<Deployed>,
+    post: Post,
+    /// The functions that are fed, where they do not run in this process.
+    deployed: Option<DeployedFunctions>,
+}
+
+/// How the functions are fed.
+#[derive(Debug, Clone)]
+pub struct Mappings {
+    /// `aggregate`, by topic `pcap`.
+    pub aggregate: EventSourceMapping,
+    /// `materialize`, by topic `ssid_alert_list`.
+    pub watch_list: EventSourceMapping,
+    /// `alert`, by topic `pcap`.
+    pub alert: EventSourceMapping,
+}
+
+impl Mappings {
+    /// Those of the template, with another window if one is given.
+    ///
+    /// # Errors
+    /// When the template has no such mapping: a mistake of ours, that a test finds.
+    pub fn read(template: &Template, window_s: Option<u64>) -> anyhow::Result<Self> {
+        let mapping = |name| {
+            let mut mapping = template.mapping(name)?;
+            mapping.window_s = window_s.unwrap_or(mapping.window_s);
+            anyhow::Ok(mapping)
+        };
+        Ok(Self {
+            aggregate: mapping("AggregateMapping")?,
+            watch_list: mapping("WatchListMapping")?,
+            alert: mapping("AlertMapping")?,
+        })
+    }
+}
+
+/// Functions on Lambda, or what stands for it. One that is not there is not fed.
+#[derive(Debug, Clone)]
+pub struct DeployedFunctions {
+    aggregate: Deployed,
+    materialize: Option<Deployed>,
+    alert: Option<Deployed>,
+}
+
+impl DeployedFunctions {
+    /// The functions at a Lambda endpoint.
+    async fn find(function: impl Fn(&str) -> Deployed) -> anyhow::Result<Self> {
+        let mut others = [Some(function("materialize")), Some(function("alert"))];
+        for other in &mut others {
+            let Some(deployed) = other else { continue };
+            if !deployed.exists().await? {
+                tracing::warn!("there is no function {} there: nothing feeds it", deployed.name());
+                *other = None;
+            }
+        }
+        let [materialize, alert] = others;
+        Ok(Self { aggregate: function("aggregate"), materialize, alert })
+    }
 }
 
 impl Host {
-    /// The functions around a table.
+    /// The functions around a table; `telegram` is the bot in which they speak.
     ///
     /// # Errors
     /// When the table does not answer.
     pub async fn new(
         table: Table,
-        mapping: EventSourceMapping,
+        mappings: Mappings,
         retention: Retention,
         time_zone: TimeZone,
-        allow_chats: Vec<i64>,
+        telegram: Telegram,
     ) -> anyhow::Result<Self> {
-        // A new table has a new id, so its groups begin at the beginning of the topics.
         let id = identity::of(&table).await?;
-        let base_group = format!("{}-{id}", mapping.consumer_group);
+        let base_group = format!("{}-{id}", mappings.aggregate.consumer_group);
         let secret: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
         let positions = Positions::default();
+        let post = Post::new(table.clone(), time_zone.clone(), runtime::clock::now_ms, telegram);
         let bot = Arc::new(bot::Context {
             table: table.clone(),
             generation: Generation::of(table.clone()),
             aggregate_group: base_group.clone(),
-            allowed_chats: allow_chats,
             secrets: vec![SecretHash::of(secret.as_bytes())],
             time_zone,
             open_to_this_machine: true,
             positions: positions.clone(),
+            post: post.clone(),
             now_ms: runtime::clock::now_ms,
         });
         let webhook = Webhook::new(Arc::clone(&bot), HeaderValue::try_from(secret)?);
-        Ok(Self { bot, webhook, positions, table, mapping, base_group, retention, deployed: None })
+        Ok(Self { bot, webhook, positions, table, mappings, id, base_group, retention, post, deployed: None })
     }
 
-    /// Feeds this deployed function instead of the one in this process. It keeps the progress of the group that the template
+    /// Feeds these deployed functions instead of those in this process. They keep the progress of the groups that the template
     /// names.
     #[must_use]
-    pub fn with_deployed(self, aggregate: Deployed) -> Self {
-        let base_group = self.mapping.consumer_group.clone();
-        Self { base_group, deployed: Some(aggregate), ..self }
+    pub fn with_deployed(self, functions: DeployedFunctions) -> Self {
+        let base_group = self.mappings.aggregate.consumer_group.clone();
+        Self { base_group, deployed: Some(functions), ..self }
     }
 
     /// The consumer group that writes a generation.
@@ -103,11 +164,11 @@ impl Host {
 
     /// What feeds `aggregate` for a generation.
     #[must_use]
-    pub fn event_source(&self, generation: u32) -> EventSource {
-        let group = consumer_group(&self.base_group, generation);
+    pub fn aggregate(&self, generation: u32) -> EventSource {
+        let group = self.group(generation);
         let function = match &self.deployed {
-            Some(deployed) => Aggregate::Deployed(deployed.clone()),
-            None => Aggregate::Here(aggregate::Context {
+            Some(deployed) => Function::Deployed(deployed.aggregate.clone()),
+            None => Function::Aggregate(aggregate::Context {
                 table: self.table.clone(),
                 group: group.clone(),
                 generation,
@@ -115,8 +176,64 @@ impl Host {
                 now_ms: runtime::clock::now_ms,
             }),
         };
+        self.event_source(&self.mappings.aggregate, group, function)
+    }
+
+    /// What feeds `materialize`, if it is there.
+    #[must_use]
+    pub fn materialize(&self) -> Option<EventSource> {
+        let (group, deployed) =
+            self.group_and_deployed(&self.mappings.watch_list, |deployed| &deployed.materialize)?;
+        let function = deployed.map_or_else(
+            || {
+                Function::Materialize(materialize::Context {
+                    table: self.table.clone(),
+                    group: group.clone(),
+                    watch_list_topic: self.mappings.watch_list.topic.clone(),
+                    now_ms: runtime::clock::now_ms,
+                })
+            },
+            Function::Deployed,
+        );
+        Some(self.event_source(&self.mappings.watch_list, group, function))
+    }
+
+    /// What feeds `alert`, if it is there.
+    #[must_use]
+    pub fn alert(&self) -> Option<EventSource> {
+        let (group, deployed) = self.group_and_deployed(&self.mappings.alert, |deployed| &deployed.alert)?;
+        let function = deployed.map_or_else(
+            || {
+                Function::Alert(alert::Context {
+                    table: self.table.clone(),
+                    group: group.clone(),
+                    post: self.post.clone(),
+                    max_age_ms: alert::Context::max_age_ms(alert::Context::MAX_AGE_HOURS),
+                    now_ms: runtime::clock::now_ms,
+                })
+            },
+            Function::Deployed,
+        );
+        Some(self.event_source(&self.mappings.alert, group, function))
+    }
+
+    /// The group of a mapping, and its function where that is deployed; `None` where it should be and is not.
+    fn group_and_deployed(
+        &self,
+        mapping: &EventSourceMapping,
+        function: impl Fn(&DeployedFunctions) -> &Option<Deployed>,
+    ) -> Option<(String, Option<Deployed>)> {
+        match &self.deployed {
+            None => Some((format!("{}-{}", mapping.consumer_group, self.id), None)),
+            Some(deployed) => {
+                function(deployed).clone().map(|function| (mapping.consumer_group.clone(), Some(function)))
+            }
+        }
+    }
+
+    fn event_source(&self, mapping: &EventSourceMapping, group: String, function: Function) -> EventSource {
         EventSource {
-            mapping: self.mapping.clone(),
+            mapping: mapping.clone(),
             group,
             function,
             table: self.table.clone(),
@@ -143,8 +260,7 @@ impl Host {
 /// What keeps it from running, with what to do.
 pub async fn run(options: Local) -> anyhow::Result<()> {
     let template = Template::read()?;
-    let mut mapping = template.mapping("AggregateMapping")?;
-    mapping.window_s = options.batching_window.unwrap_or(mapping.window_s);
+    let mappings = Mappings::read(&template, options.batching_window)?;
     let data = match &options.data {
         Some(data) => data.clone(),
         None => capture_agent::spool::default_directory()?,
@@ -157,16 +273,22 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let (_socket, at_socket) = socket.unzip();
     let time_zone = options.time_zone.clone().map_or_else(TimeZone::system, |zone| zone.0);
     let retention = Retention::in_days(options.day_retention, options.totals_retention);
-    let mut chats = options.allow_chats.clone();
-    if !is_in_telegram(&options) {
-        chats.push(terminal::CHAT);
-    }
-    let mut host = Host::new(table, mapping, retention, time_zone, chats).await?;
+    let in_terminal = chats_in_terminal(&options);
+    let client = telegram(&options).await?;
+    let (bot, terminal) = match &client {
+        Some(client) => (Telegram::ready(client.clone()), None),
+        None if in_terminal => {
+            let (client, terminal) = terminal::Terminal::new();
+            (Telegram::ready(client), Some(terminal))
+        }
+        None => (Telegram::none(), None),
+    };
+    let mut host = Host::new(table, mappings, retention, time_zone, bot).await?;
     let mut api = Bot::Here(Arc::clone(&host.bot));
     if let Some(endpoint) = &options.functions {
         let function = Deployed::at(endpoint).await;
-        host = host.with_deployed(function("aggregate"));
         api = Bot::Deployed(function("bot"));
+        host = host.with_deployed(DeployedFunctions::find(function).await?);
     }
     let host = Arc::new(host);
 
@@ -183,9 +305,8 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let log = kafka.as_ref().map_or(Log::Spool, Log::Kafka);
     let now_ms = runtime::clock::now_ms();
     let plan =
-        changeover::plan(&host.table, &host.base_group, &host.mapping.topic, log, options.start_at, now_ms)
+        changeover::plan(&host.table, &host.base_group, &host.mappings.aggregate.topic, log, options.start_at, now_ms)
             .await?;
-    let telegram = telegram(&options).await?;
     let listener = http_api::bind(options.http).await?;
     // before anybody is told that it is ready: until now a signal ends it at once, and nothing is lost
     let mut signals = Signals::listen()?;
@@ -200,6 +321,15 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         tasks.spawn(async move { Ok(table_socket::serve(listener, embedded, stop).await?) });
     }
     let spool = options.log.spool.clone().unwrap_or(data);
+    if let Some(alert) = host.alert() {
+        changeover::begin_alerts(&host.table, &alert, log, &spool, now_ms).await?;
+        tasks.spawn(rounds(alert.function.clone(), shutdown.clone()));
+        feed(alert, kafka.clone(), spool.clone(), &shutdown, &mut tasks);
+    }
+    // the watch list is a topic of Kafka alone
+    if let (Some(materialize), Some(kafka)) = (host.materialize(), kafka.clone()) {
+        feed(materialize, Some(kafka), spool.clone(), &shutdown, &mut tasks);
+    }
     tasks.spawn(follow(Arc::clone(&host), kafka, spool, plan, shutdown.clone()));
     if let Some(embedded) = embedded {
         tasks.spawn(sweep(embedded, shutdown.clone()));
@@ -209,22 +339,18 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     writeln!(stdout, "ready http://{address}")?;
     stdout.flush()?;
 
-    let in_terminal = chats_in_terminal(&options);
-    if let Some(client) = telegram {
-        if options.allow_chats.is_empty() {
-            tracing::warn!(
-                "no chat may ask the bot anything: write to it, it tells the chat's id, then give --allow-chat ID"
-            );
-        }
+    if let Some(client) = client {
+        owner_code::print_if_none_owns(&host.table, &client).await?;
         let (webhook, stop) = (host.webhook.clone(), shutdown.clone());
         tasks.spawn(async move {
+            long_polling::set_commands(&client, &webhook).await;
             long_polling::run(&client, &webhook, &stop).await;
             Ok(())
         });
     }
     let ended = tokio::select! {
         () = signals.wait() => Ok(()),
-        chat = chat(&host), if in_terminal => chat,
+        chat = chat(&host, terminal) => chat,
         task = failed(&mut tasks) => task,
     };
     trigger.pull();
@@ -267,16 +393,14 @@ async fn open_table(
     Ok((embedded.table(), Some(embedded), Some(directory)))
 }
 
-/// Feeds `aggregate` from Kafka or from the spool.
+/// Feeds a function from Kafka or from the spool.
 pub fn feed(
-    host: &Host,
+    source: EventSource,
     kafka: Option<ClientConfig>,
     spool: PathBuf,
-    generation: u32,
     shutdown: &Shutdown,
     tasks: &mut JoinSet<anyhow::Result<()>>,
 ) {
-    let source = host.event_source(generation);
     // Until something is read, nobody knows whether there is more.
     source.positions.update(&source.group, &source.mapping.topic, |reader| reader.partitions_known = false);
     let stop = shutdown.clone();
@@ -291,6 +415,31 @@ pub fn feed(
     }
 }
 
+/// Calls `alert` for what is due, as the schedule does on AWS.
+///
+/// # Errors
+/// None: what fails is due in the next round.
+pub async fn rounds(alert: Function, shutdown: Shutdown) -> anyhow::Result<()> {
+    let event = RawValue::from_string(alert::handler::ROUND.to_owned())?;
+    let mut fails = false;
+    while !shutdown.is_pulled() {
+        tokio::select! {
+            () = tokio::time::sleep(ROUND_EVERY) => {}
+            () = shutdown.wait() => break,
+        }
+        let outcome = alert.handle(&event).await;
+        match &outcome {
+            // said once, and not every few seconds
+            Err(error) if !fails => {
+                tracing::warn!(error = runtime::log::with_causes(error), "messages that are due have to wait");
+            }
+            _ => {}
+        }
+        fails = outcome.is_err();
+    }
+    Ok(())
+}
+
 /// Feeds the generation that is to be written, and goes over to another one when somebody lets that serve: a generation is written
 /// by its own group alone.
 async fn follow(
@@ -303,7 +452,7 @@ async fn follow(
     loop {
         let (trigger, stop) = shutdown::channel();
         let mut feeds = JoinSet::new();
-        feed(&host, kafka.clone(), spool.clone(), plan.generation, &stop, &mut feeds);
+        feed(host.aggregate(plan.generation), kafka.clone(), spool.clone(), &stop, &mut feeds);
         let next = tokio::select! {
             next = next_plan(&host, plan) => Some(next),
             failure = failed(&mut feeds) => return failure,
@@ -394,10 +543,12 @@ pub async fn failed(tasks: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<(
     std::future::pending().await
 }
 
-/// A chat in the terminal.
-async fn chat(host: &Host) -> anyhow::Result<()> {
+/// A chat in the terminal, if there is one.
+async fn chat(host: &Host, terminal: Option<terminal::Terminal>) -> anyhow::Result<()> {
+    let Some(terminal) = terminal else { return std::future::pending().await };
+    terminal::let_in(&host.table).await?;
     writeln!(std::io::stdout(), "\nSend me a MAC address, or /help. Ctrl-D leaves.")?;
-    terminal::chat(host.webhook.clone()).await
+    terminal.chat(host.webhook.clone()).await
 }
 
 /// The bot with its token.

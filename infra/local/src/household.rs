@@ -57,11 +57,27 @@ pub fn write_capture(end: EventTime, capture: &mut impl Write) -> io::Result<usi
     household.live();
     household.frames.retain(|frame| (end - DAY_MS..end).contains(&frame.time));
     household.frames.sort_by_key(|frame| frame.time);
+    household.write(capture)
+}
+
+/// Writes the capture of a visitor's arrival at `now` (milliseconds since 1970), who looks for the network for guests. Returns how
+/// many frames it has.
+///
+/// # Errors
+/// When the capture cannot be written.
+pub fn write_arrival(now: EventTime, capture: &mut impl Write) -> io::Result<usize> {
+    let mut household = Household { random: Rng::with_seed(2021), start: now - DAY_MS, frames: Vec::new() };
+    household.scan(VISITOR, now, -63, &[b"", GUESTS.as_bytes(), b"VM9654567"]);
+    household.write(capture)
+}
+
+impl Household {
+    fn write(&self, capture: &mut impl Write) -> io::Result<usize> {
     // https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html: little-endian, microseconds, link type 127
     capture.write_all(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
     capture.write_all(&262_144_u32.to_le_bytes())?;
     capture.write_all(&127_u32.to_le_bytes())?;
-    for frame in &household.frames {
+    for frame in &self.frames {
         let field = |number: i64| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
         let length = i64::try_from(frame.bytes.len()).unwrap_or(i64::MAX);
         capture.write_all(&field(frame.time / SECOND_MS))?;
@@ -70,10 +86,9 @@ pub fn write_capture(end: EventTime, capture: &mut impl Write) -> io::Result<usi
         capture.write_all(&field(length))?;
         capture.write_all(&frame.bytes)?;
     }
-    Ok(household.frames.len())
-}
+    Ok(self.frames.len())
+    }
 
-impl Household {
     fn live(&mut self) {
         if let (Ok(laptop), Ok(speaker)) = (LAPTOP.parse(), SPEAKER.parse()) {
             // at home in the evening before and this morning

@@ -1,10 +1,12 @@
 //! The whole system on one machine: the handlers that Lambda runs, fed with the very JSON that AWS feeds them.
 //!
 //! ```text
-//! spool of the agent ─┐                                         ┌─ terminal chat
-//!                     ├─ event source mapping ─ aggregate ─ table ─ bot ─┼─ Telegram by long polling
-//! Kafka ──────────────┘                                         └─ JSON over HTTP
+//! spool of the agent ─┐                         ┌─ aggregate ───┐         ┌─ terminal chat
+//!                     ├─ event source mappings ─┼─ materialize ─┼─ table ─┼─ bot ─ Telegram by long polling
+//! Kafka ──────────────┘                         └─ alert ───────┘         └─ JSON over HTTP
 //! ```
+
+#![recursion_limit = "256"] // the types of the SDK's futures nest deeply
 
 pub mod changeover;
 pub mod cli;
@@ -21,6 +23,7 @@ pub mod http_api;
 pub mod kafka_source;
 pub mod log_extent;
 pub mod long_polling;
+pub mod owner_code;
 pub mod quarantine;
 pub mod rebuild;
 pub mod remote_table;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use serde_json::Value;
+use state::chats;
+use telegram::client::CommandScope;
 use telegram::message::WebhookReply;
 use telegram::{Client, TelegramError};
 
@@ -24,6 +26,15 @@ pub struct Webhook {
     secret: HeaderValue,
 }
 
+/// What the bot says to an update.
+#[derive(Debug)]
+pub struct Said {
+    /// Whether it has dealt with it: else it wants it again.
+    pub is_done: bool,
+    /// What it replies, if anything.
+    pub reply: Option<WebhookReply>,
+}
+
 impl Webhook {
     /// The webhook of a bot, with its secret token.
     #[must_use]
@@ -31,14 +42,40 @@ impl Webhook {
         Self { bot, secret }
     }
 
-    /// Hands an update to the bot. What it replies, if anything.
-    pub async fn call(&self, update: &Value) -> Option<WebhookReply> {
+    /// Hands an update to the bot.
+    pub async fn call(&self, update: &Value) -> Said {
         let mut headers = HeaderMap::new();
         headers.insert("x-telegram-bot-api-secret-token", self.secret.clone());
         let uri = Uri::from_static("/telegram");
         let request = http_api::request(Method::POST, &uri, headers, update.to_string().as_bytes());
         let response = bot::handle(&request, &self.bot).await;
-        serde_json::from_str(&http_api::text(response)).ok()
+        let is_done = (200..300).contains(&response.status_code);
+        Said { is_done, reply: serde_json::from_str(&http_api::text(response)).ok() }
+    }
+
+    /// The chats that may ask.
+    async fn chats(&self) -> Result<Vec<chats::Chat>, state::Error> {
+        chats::all(&self.bot.table).await
+    }
+}
+
+/// Tells Telegram which commands there are, for strangers and for each chat that may ask. Without them the bot works all the same.
+pub async fn set_commands(client: &Client, webhook: &Webhook) {
+    let chats = match webhook.chats().await {
+        Ok(chats) => chats,
+        Err(error) => {
+            tracing::warn!(error = runtime::log::with_causes(&error), "the chats' commands are not set");
+            return;
+        }
+    };
+    let for_strangers = [("start", "Begin, or use a code that lets this chat in")];
+    let mut outcome = client.set_commands(&for_strangers, CommandScope::Default).await;
+    for chat in chats.iter().filter(|chat| chat.is_reached() && chat.id != crate::terminal::CHAT) {
+        let scope = CommandScope::Chat(chat.id);
+        outcome = outcome.and(client.set_commands(&bot::commands::commands(chat.role), scope).await);
+    }
+    if let Err(error) = outcome {
+        tracing::warn!(error = runtime::log::with_causes(&error), "Telegram does not take the list of commands");
     }
 }
 
@@ -55,8 +92,8 @@ pub async fn run(client: &Client, webhook: &Webhook, shutdown: &Shutdown) {
             Ok(updates) => {
                 pause = FIRST_PAUSE;
                 for update in updates {
-                    if let Some(WebhookReply::SendMessage(message)) = webhook.call(&update).await {
-                        send(client, &message, shutdown).await;
+                    if !answer(client, webhook, &update, shutdown).await {
+                        return;
                     }
                     // Asking from beyond it confirms it, so an update that was not answered comes again.
                     let id = update.get("update_id").and_then(Value::as_i64).unwrap_or(offset);
@@ -76,10 +113,30 @@ pub async fn run(client: &Client, webhook: &Webhook, shutdown: &Shutdown) {
     }
 }
 
-async fn send(client: &Client, message: &telegram::Message, shutdown: &Shutdown) {
+/// Answers an update, again and again while the bot wants that: the table may be away, or a program that was killed may have begun
+/// with it. `false` when it was stopped before.
+async fn answer(client: &Client, webhook: &Webhook, update: &Value, shutdown: &Shutdown) -> bool {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let said = webhook.call(update).await;
+        if let Some(reply) = &said.reply {
+            send(client, reply, shutdown).await;
+        }
+        if said.is_done {
+            return true;
+        }
+        rest(pause, shutdown).await;
+        if shutdown.is_pulled() {
+            return false;
+        }
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+async fn send(client: &Client, reply: &WebhookReply, shutdown: &Shutdown) {
     let mut pause = FIRST_PAUSE;
     for _attempt in 0..ATTEMPTS {
-        let wait = match client.send_message(message).await {
+        let wait = match client.perform(reply).await {
             Ok(()) => return,
             Err(TelegramError::TooManyRequests { retry_after }) => retry_after,
             Err(error) if error.retryable() => {
@@ -87,7 +144,7 @@ async fn send(client: &Client, message: &telegram::Message, shutdown: &Shutdown)
                 pause
             }
             Err(error) => {
-                tracing::warn!(%error, chat = message.chat_id, "an answer could not be sent");
+                tracing::warn!(error = runtime::log::with_causes(&error), "an answer could not be sent");
                 return;
             }
         };
@@ -97,7 +154,7 @@ async fn send(client: &Client, message: &telegram::Message, shutdown: &Shutdown)
             return;
         }
     }
-    tracing::warn!(chat = message.chat_id, "an answer could not be sent, after {ATTEMPTS} attempts");
+    tracing::warn!("an answer could not be sent, after {ATTEMPTS} attempts");
 }
 
 fn warn(error: &TelegramError, wait: Duration) {

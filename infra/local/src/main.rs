@@ -54,6 +54,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             runtime::log::init_for_people("warn");
             return probegram::quarantine::run(quarantine).await;
         }
+        Command::OwnerCode(owner_code) => {
+            runtime::log::init_for_people("warn");
+            probegram::owner_code::run(owner_code).await?;
+        }
         Command::Rebuild(rebuild) => {
             runtime::log::init_for_people("warn");
             return probegram::rebuild::run(rebuild).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bot::zoned::{for_people, for_programs};
+use runtime::zoned::{for_people, for_programs};
 use domain::Day;
 use jiff::tz::TimeZone;
 use state::generation::{self, consumer_group};

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use delivery::Telegram;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 use rdkafka::config::ClientConfig;
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::changeover::is_fed_from;
 use crate::cli::Rebuild;
-use crate::host::{self, Host, kafka_config};
+use crate::host::{self, Host, Mappings, kafka_config};
 use crate::log_extent::{self, Extent};
 use crate::shutdown::{self, Signals};
 use crate::table_socket;
@@ -50,18 +51,18 @@ enum Log {
 /// When the table or the log cannot be reached.
 pub async fn run(options: Rebuild) -> anyhow::Result<ExitCode> {
     let template = Template::read()?;
-    let mut mapping = template.mapping("AggregateMapping")?;
-    mapping.window_s = WINDOW_S;
+    let mappings = Mappings::read(&template, Some(WINDOW_S))?;
+    let topic = mappings.aggregate.topic.clone();
     let opened = table_socket::open(&options.which, &template).await?;
     let table = &opened.table;
     let retention = Retention::in_days(options.day_retention, options.totals_retention);
-    let host = Host::new(table.clone(), mapping.clone(), retention, TimeZone::UTC, Vec::new()).await?;
+    let host = Host::new(table.clone(), mappings, retention, TimeZone::UTC, Telegram::none()).await?;
     let pointer = generation::pointer(table).await?;
     if options.back {
         return back(&host, table, pointer).await;
     }
     let log = Log::of(&options)?;
-    let extents = log.extents(&mapping.topic).await?;
+    let extents = log.extents(&topic).await?;
     announce(&host, table, pointer, &log).await?;
 
     let next = pointer.next();
@@ -72,11 +73,11 @@ pub async fn run(options: Rebuild) -> anyhow::Result<ExitCode> {
         Log::Kafka(config) => (Some(config), PathBuf::new()),
         Log::Spool(directory) => (None, directory),
     };
-    host::feed(&host, kafka, spool, next, &stop, &mut feeds);
+    host::feed(host.aggregate(next), kafka, spool, &stop, &mut feeds);
     let work = async {
         let read = read_to_the_end(&host, next, &extents).await;
         say(&format!("Generation {next} has all that the log holds: {} records.\n", HumanCount(read)))?;
-        let whole = log_extent::whole(&log.extents(&mapping.topic).await?);
+        let whole = log_extent::whole(&log.extents(&topic).await?);
         let side = |generation| Side { generation, group: host.group(generation) };
         let now_ms = runtime::clock::now_ms();
         let (old, new) = (side(pointer.serving), side(next));

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(100);
 const MAX_RECORDS: usize = 2_000;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// A spool has one partition.
-const PARTITION: i32 = 0;
+pub const PARTITION: i32 = 0;
 
 /// The name of a spool's topic: apart from any topic of Kafka, and from any other spool.
 #[must_use]

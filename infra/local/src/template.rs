@@ -140,6 +140,25 @@ mod tests {
     }
 
     #[test]
+    fn alert_is_fed_with_what_names_a_network_and_materialize_with_everything() {
+        let template = Template::read().unwrap();
+        let alert = template.mapping("AlertMapping").unwrap();
+        assert_eq!((alert.topic.as_str(), alert.window_s), ("pcap", 1));
+        let named = br#"{"wlan_fc_type_subtype":["4"],"wlan_ssid":["RNM0"]}"#;
+        assert!(alert.filters[0].passes(named) && alert.filters[0].passes(b"no JSON"));
+        for other in [
+            &br#"{"wlan_fc_type_subtype":["4"],"wlan_ssid":[""]}"#[..],
+            br#"{"wlan_fc_type_subtype":["0x0004"],"wlan_ssid":["<MISSING>"]}"#,
+            br#"{"wlan_fc_type_subtype":["4"]}"#,
+            br#"{"wlan_fc_type_subtype":["8"],"wlan_ssid":["RNM0"]}"#,
+        ] {
+            assert!(!alert.filters[0].passes(other), "{}", String::from_utf8_lossy(other));
+        }
+        let list = template.mapping("WatchListMapping").unwrap();
+        assert_eq!((list.topic.as_str(), list.filters.len()), ("ssid_alert_list", 0));
+    }
+
+    #[test]
     fn no_mapping_may_skip_records() {
         let template = Template::read().unwrap();
         let mappings = template.resources.as_object().unwrap().iter();
@@ -157,8 +176,12 @@ mod tests {
     #[test]
     fn the_consumer_group_of_mapping_and_function_is_the_same() {
         let template = Template::read().unwrap();
-        let function = template.properties("Aggregate").unwrap();
-        let group = template.mapping("AggregateMapping").unwrap().consumer_group;
-        assert_eq!(function.pointer("/Environment/Variables/CONSUMER_GROUP").unwrap(), &json!(group));
+        for (function, mapping) in
+            [("Aggregate", "AggregateMapping"), ("Materialize", "WatchListMapping"), ("Alert", "AlertMapping")]
+        {
+            let properties = template.properties(function).unwrap();
+            let group = template.mapping(mapping).unwrap().consumer_group;
+            assert_eq!(properties.pointer("/Environment/Variables/CONSUMER_GROUP").unwrap(), &json!(group));
+        }
     }
 }

@@ -20,6 +20,27 @@ pub fn for_programs(time: EventTime) -> Option<String> {
     Some(time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
+/// A time zone by its IANA name.
+#[derive(Debug, Clone)]
+pub struct ZoneName(pub TimeZone);
+
+impl std::str::FromStr for ZoneName {
+    type Err = jiff::Error;
+
+    fn from_str(name: &str) -> Result<Self, jiff::Error> {
+        TimeZone::get(name).map(Self)
+    }
+}
+
+/// The time of day alone, `18:21`, for what happened on the day that is told beside it.
+#[must_use]
+pub fn time_of_day(time: EventTime, zone: &TimeZone) -> String {
+    match Timestamp::from_millisecond(time) {
+        Ok(time) => time.to_zoned(zone.clone()).strftime("%H:%M").to_string(),
+        Err(_beyond_the_calendar) => format!("{time} ms after 1970"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,179 @@
+//! One invocation: a batch of Kafka records, or the schedule's call for what is due.
+
+use delivery::{Delivered, Post, Telegram};
+use jiff::tz::TimeZone;
+use runtime::KafkaEvent;
+use runtime::environment::{Environment, Incomplete};
+use runtime::secret::{Place as SecretPlace, Secret};
+use runtime::zoned::ZoneName;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use state::episodes::{self, Case};
+use state::messages::{Destination, MessageId};
+use state::progress::{Place, Progress, Tracker};
+use state::{Source, Table};
+
+use crate::error::Error;
+use crate::sighted;
+use crate::watch_list::WatchList;
+
+/// The schedule's event is short; a batch of records is not read twice to see what it is.
+const MAX_SCHEDULE_BYTES: usize = 4 * 1024;
+/// How far the kept position may be behind where nothing was watched for, in milliseconds of Kafka timestamps: a write for each batch
+/// would cost more than everything else. After a restart so much is read again, and nothing in it matters.
+const POSITION_EVERY_MS: i64 = 60 * 1000;
+
+/// What the function works with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The table.
+    pub table: Table,
+    /// The consumer group of the event source mapping: whose progress is kept.
+    pub group: String,
+    /// What sends messages.
+    pub post: Post,
+    /// Records whose event is older than this are not told, in milliseconds.
+    pub max_age_ms: i64,
+    /// The present in milliseconds since 1970.
+    pub now_ms: fn() -> i64,
+}
+
+/// What became of an invocation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Records that somebody watches for.
+    pub matched: u64,
+    /// Of these, too old to be told.
+    pub too_old: u64,
+    /// Messages that were made, one a destination of an episode that began.
+    pub opened: u64,
+    /// What went out.
+    pub delivered: Delivered,
+}
+
+impl Context {
+    /// How old a record may be, in hours, unless `MAX_AGE_HOURS` says otherwise.
+    pub const MAX_AGE_HOURS: u32 = 24;
+
+    /// The context that the function's environment describes: `TABLE_NAME`, `CONSUMER_GROUP`, `TELEGRAM_SECRET` (name or ARN of the
+    /// secret that is the bot's token), and if they are to differ from what is usual `TELEGRAM_API_URL`, `TIME_ZONE` (UTC) and
+    /// `MAX_AGE_HOURS`. The table is reached for only when that is complete.
+    ///
+    /// # Errors
+    /// [`Incomplete`] names all variables that are missing or unreadable.
+    pub async fn try_from_env(table: impl AsyncFnOnce(String) -> Table) -> Result<Self, Incomplete> {
+        let mut environment = Environment::of_a_function();
+        let name = environment.required("TABLE_NAME");
+        let group = environment.required("CONSUMER_GROUP");
+        let secret = environment.required("TELEGRAM_SECRET");
+        let api_url =
+            environment.optional("TELEGRAM_API_URL").unwrap_or_else(|| telegram::client::API_URL.to_owned());
+        let time_zone = environment.optional::<ZoneName>("TIME_ZONE").map_or(TimeZone::UTC, |zone| zone.0);
+        let max_age_hours = environment.optional("MAX_AGE_HOURS").unwrap_or(Self::MAX_AGE_HOURS);
+        environment.check()?;
+        let table = table(name).await;
+        let telegram = Telegram::by_secret(Secret::at(SecretPlace::SecretsManager(secret), None), api_url);
+        let now_ms = runtime::clock::now_ms;
+        let post = Post::new(table.clone(), time_zone, now_ms, telegram);
+        Ok(Self { table, group, post, max_age_ms: Self::max_age_ms(max_age_hours), now_ms })
+    }
+
+    /// Hours in milliseconds.
+    #[must_use]
+    pub const fn max_age_ms(hours: u32) -> i64 {
+        hours as i64 * 60 * 60 * 1000
+    }
+}
+
+/// Absorbs a batch and sends what it opens, or does what is due. Returns only when every episode of every record is written, or was
+/// already past it; what could not be sent stays due, and fails nothing.
+///
+/// # Errors
+/// When the table does not answer: the batch has to be delivered again, which tells nothing twice.
+pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error> {
+    if is_of_schedule(event.get()) {
+        let delivered = context.post.round().await?;
+        return Ok(Report { delivered, ..Report::default() });
+    }
+    let batch = KafkaEvent::read(event)?;
+    let mut report = Report::default();
+    let mut list = WatchList::load(&context.table).await?;
+    let mut opened: Vec<(Destination, MessageId)> = Vec::new();
+    for ((topic, partition), records) in &batch.partitions {
+        let places: Vec<Place> = records
+            .iter()
+            .map(|record| Place { offset: record.offset, timestamp: record.timestamp })
+            .collect();
+        let tracker = Tracker::new(&context.table, &context.group, topic, *partition);
+        let progress = tracker.begin(&places).await?;
+        let source = Source { topic: topic.to_string(), life: progress.life, partition: *partition };
+
+        let ours = records.partition_point(|record| record.offset < progress.from);
+        let now_ms = (context.now_ms)();
+        let ours = records.get(ours..).unwrap_or_default();
+        let sighted = sighted::sort_out(ours, &mut list, context.max_age_ms, now_ms);
+        let is_quiet = sighted.by_case.is_empty();
+        let told: Vec<_> = sighted.by_case.values().map(|(of, _)| list.destinations(*of)).collect();
+        let cases: Vec<Case<'_>> = sighted
+            .by_case
+            .into_iter()
+            .zip(&told)
+            .filter_map(|(((_, _, who), (of, sightings)), to)| {
+                let (chat, watch) = list.chat_and_watch(of)?;
+                Some(Case { chat: chat.id, watch, who, to, sightings })
+            })
+            .collect();
+        let of_partition = episodes::absorb(&context.table, &source, &cases, now_ms).await?;
+        opened.extend(of_partition.messages);
+        if !is_quiet || is_position_old(progress, &places) {
+            tracker.advance(progress, &places).await?;
+        }
+        report.matched += sighted.matched;
+        report.too_old += sighted.too_old;
+    }
+    report.opened = opened.len() as u64;
+    report.delivered = context.post.deliver(&opened).await.unwrap_or_else(|error| {
+        // Everything is written: what was not sent is due, and the schedule sends it.
+        tracing::warn!(error = runtime::log::with_causes(&error), "messages have to wait for the next round");
+        Delivered::default()
+    });
+    tracing::debug!(?report, watches = ?list.count(), "absorbed a batch");
+    Ok(report)
+}
+
+fn is_position_old(progress: Progress, batch: &[Place]) -> bool {
+    let newest = batch.iter().map(|place| place.timestamp).max().unwrap_or(-1);
+    progress.through < 0 || newest.saturating_sub(progress.timestamp) >= POSITION_EVERY_MS
+}
+
+/// Whether an event is the schedule's: what `template.yaml` gives it, or what EventBridge sends by itself.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/with-eventbridge-scheduler.html>
+fn is_of_schedule(event: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Event {
+        #[serde(default)]
+        round: bool,
+        #[serde(default)]
+        source: String,
+    }
+    event.len() <= MAX_SCHEDULE_BYTES
+        && serde_json::from_str(event)
+            .is_ok_and(|Event { round, source }| round || matches!(source.as_str(), "aws.events" | "aws.scheduler"))
+}
+
+/// The event of the schedule.
+pub const ROUND: &str = r#"{"round":true}"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_is_told_from_records() {
+        assert!(is_of_schedule(ROUND));
+        assert!(is_of_schedule(r#"{"version":"0","source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#));
+        for other in ["{}", "[]", "null", r#"{"eventSource":"aws:kafka","records":{}}"#, r#"{"round":false}"#] {
+            assert!(!is_of_schedule(other), "{other}");
+        }
+    }
+}

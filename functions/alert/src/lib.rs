@@ -1,0 +1,12 @@
+//! The function `alert`: tells chats, and outgoing webhooks, of devices that look for watched networks. What the seed did with a
+//! push query over a join of stream and table, and a loop around it.
+//!
+//! It is fed by topic `pcap` with short windows, and called every minute for what is due.
+
+pub mod error;
+pub mod handler;
+mod sighted;
+mod watch_list;
+
+pub use error::Error;
+pub use handler::{Context, Report, handle};

@@ -1,0 +1,185 @@
+//! How a chat wants to be told: devices that it does not want to hear of, when alerts make no sound, in which time zone.
+
+use domain::Mac;
+use runtime::zoned::{ZoneName, for_people};
+use state::chats::{self, Chat};
+use telegram::{Text, limit};
+
+use crate::asking::Asking;
+use crate::error::Error;
+use crate::reply::{self, Reply};
+use crate::watch_command::around_dash;
+use crate::watching::{button, keyboard};
+
+/// The most buttons below a list.
+const MAX_BUTTONS: usize = 40;
+/// The verb of the buttons below the list.
+pub(crate) const UNIGNORE: &str = "unignore";
+const DAY_MINUTES: u16 = 24 * 60;
+
+/// `/ignore MAC`
+pub(crate) async fn ignore(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
+    let Ok(mac) = asked.parse::<Mac>() else { return Ok(no_mac(asked)) };
+    Ok(match add_ignored(asking, mac).await? {
+        true => {
+            let text = Text::new().plain("🙈 No alerts about ").code(mac.to_string()).plain(" any more.");
+            let random = " It is a random address, which its device may give up soon.";
+            text.plain(if mac.is_locally_administered() { random } else { "" }).into()
+        }
+        false => too_many(),
+    })
+}
+
+/// Ignores a device. `false` when the chat ignores as many as it can.
+pub(crate) async fn add_ignored(asking: &Asking<'_>, mac: Mac) -> Result<bool, Error> {
+    let chat = chats::change(asking.table(), asking.chat.id, |chat| {
+        if chat.ignored.len() < Chat::MAX_IGNORED {
+            chat.ignored.insert(mac);
+        }
+    })
+    .await?;
+    Ok(chat.is_some_and(|chat| chat.ignored.contains(&mac)))
+}
+
+pub(crate) fn too_many() -> Reply {
+    format!("🛎 A chat ignores at most {} devices: /unignore one first.", Chat::MAX_IGNORED).into()
+}
+
+/// `/unignore MAC`
+pub(crate) async fn unignore(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
+    let Ok(mac) = asked.parse::<Mac>() else { return Ok(no_mac(asked)) };
+    remove_ignored(asking, mac).await?;
+    Ok(Text::new().plain("🐵 Alerts about ").code(mac.to_string()).plain(" again.").into())
+}
+
+/// Hears of a device again. The chat as it is then.
+pub(crate) async fn remove_ignored(asking: &Asking<'_>, mac: Mac) -> Result<Option<Chat>, Error> {
+    let chat = chats::change(asking.table(), asking.chat.id, |chat| {
+        chat.ignored.remove(&mac);
+    });
+    Ok(chat.await?)
+}
+
+/// `/ignored`
+pub(crate) fn ignored(chat: &Chat) -> Reply {
+    if chat.ignored.is_empty() {
+        return "🙈 No device is ignored.".into();
+    }
+    let macs: Vec<String> = chat.ignored.iter().map(Mac::to_string).collect();
+    let buttons =
+        macs.iter().take(MAX_BUTTONS).map(|mac| button("✖", mac, format!("{UNIGNORE}:{mac}"))).collect();
+    let head = format!("🙈 No alerts about {}:\n\t", reply::count(macs.len(), "device"));
+    let tail = if macs.len() > MAX_BUTTONS { "\nThe others by /unignore MAC" } else { "" };
+    let room = limit::MAX_UNITS - limit::units(&head) - limit::units(tail);
+    let text = Text::new().plain(head).code(limit::list(&macs, "\n\t", room)).plain(tail);
+    Reply::with_keyboard(text, keyboard(buttons))
+}
+
+fn no_mac(asked: &str) -> Reply {
+    Text::new()
+        .plain("🛎 ")
+        .code(reply::echo(asked))
+        .plain(" is no MAC address such as ")
+        .code("a4:83:e7:4e:39:15")
+        .into()
+}
+
+/// `/quiet 22:00-07:00`, `/quiet off`
+pub(crate) async fn quiet(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
+    let quiet = match (asked.to_lowercase().as_str(), hours(asked)) {
+        ("off", _) => None,
+        (_, Some(quiet)) => Some(quiet),
+        _ => {
+            let now = match asking.chat.quiet {
+                Some(quiet) => format!("🔕 Alerts make no sound from {}.", in_words(quiet, asking)),
+                None => "🔔 There are no quiet hours.".to_owned(),
+            };
+            let text = Text::new().plain(now).plain(" Set them with ").code("/quiet 22:00-07:00");
+            return Ok(text.plain(" or ").code("/quiet off").into());
+        }
+    };
+    chats::change(asking.table(), asking.chat.id, |chat| chat.quiet = quiet).await?;
+    Ok(match quiet {
+        Some(quiet) => format!("🔕 Alerts make no sound from {}.", in_words(quiet, asking)),
+        None => "🔔 There are no quiet hours any more.".to_owned(),
+    }
+    .into())
+}
+
+fn in_words((from, to): (u16, u16), asking: &Asking<'_>) -> String {
+    let time = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
+    let zone = asking.zone.iana_name().unwrap_or("UTC");
+    format!("{} to {} ({zone})", time(from), time(to))
+}
+
+/// Two times of the day with a dash between them, in minutes: `22:00-07:00`, `22-7`. Not the same twice.
+fn hours(text: &str) -> Option<(u16, u16)> {
+    let (from, to) = around_dash(text)?;
+    let (from, to) = (minutes(from)?, minutes(to)?);
+    (from != to).then_some((from, to))
+}
+
+fn minutes(text: &str) -> Option<u16> {
+    let number = |digits: &str| {
+        let is_number = (1..=2).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+        if is_number { digits.parse::<u16>().ok() } else { None }
+    };
+    let (hour, minute) = text.split_once([':', '.']).unwrap_or((text, "0"));
+    let (hour, minute) = (number(hour)?, number(minute)?);
+    match (hour, minute) {
+        (24, 0) => Some(0),
+        (0..24, 0..60) => Some((hour * 60 + minute) % DAY_MINUTES),
+        _ => None,
+    }
+}
+
+/// `/timezone Europe/London`
+pub(crate) async fn time_zone(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
+    let example =
+        |text: String| Text::new().plain(text).plain(" Set it with ").code("/timezone Europe/London").into();
+    let told = |zone: &jiff::tz::TimeZone| {
+        let name = zone.iana_name().unwrap_or("UTC");
+        format!("🕰 Times are told in {name}: it is {}.", for_people(asking.now_ms, zone))
+    };
+    if asked.is_empty() {
+        return Ok(example(told(&asking.zone)));
+    }
+    let zone = match asked.parse::<ZoneName>() {
+        Ok(ZoneName(zone)) => zone,
+        Err(_no_zone) => {
+            let text = Text::new().plain("🛎 There is no time zone ").code(reply::echo(asked)).plain(".");
+            return Ok(text
+                .plain(" They are called by a city, such as ")
+                .code("/timezone Europe/London")
+                .into());
+        }
+    };
+    let name = zone.iana_name().unwrap_or("UTC").to_owned();
+    chats::change(asking.table(), asking.chat.id, |chat| chat.time_zone = Some(name.clone())).await?;
+    Ok(told(&zone).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_hours_are_two_times_with_any_dash() {
+        for (text, expected) in [
+            ("22:00-07:00", Some((1_320, 420))),
+            ("22:30 – 7", Some((1_350, 420))),
+            ("0—24", None),
+            ("9.15-24:00", Some((555, 0))),
+            ("22:00-22:00", None),
+            ("25-7", None),
+            ("22:60-7", None),
+            ("22:00", None),
+            ("+2-7", None),
+            ("-", None),
+            ("é-7", None),
+            ("", None),
+        ] {
+            assert_eq!(hours(text), expected, "{text}");
+        }
+    }
+}

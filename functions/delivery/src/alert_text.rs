@@ -1,0 +1,231 @@
+//! How an alert is told: the seed's words, then what one wants to know next.
+
+use domain::{Ssid, Who};
+use jiff::tz::TimeZone;
+use runtime::zoned::{for_people, time_of_day};
+use state::device::Device;
+use state::messages::{Alert, Message, State};
+use telegram::{Button, Keyboard, Text, limit};
+
+/// A record that is older than this when it is told says so.
+const LATE_MS: i64 = 10 * 60 * 1000;
+/// So many other networks are named.
+const MAX_OTHER_SSIDS: usize = 5;
+/// A name, or a reason, in a message: an SSID of escapes has up to 1,020 characters.
+const MAX_NAME_UNITS: usize = 256;
+
+/// The text of an alert. `device` is what else is known of who sent it.
+pub(crate) fn text(
+    message: &Message,
+    alert: &Alert,
+    device: Option<&Device>,
+    zone: &TimeZone,
+    now_ms: i64,
+) -> Text {
+    let mut text = Text::new().plain("📣 At ").plain(for_people(alert.time, zone)).append(who(alert));
+    text = text.plain(" probed for SSID ").code(name(&alert.ssid));
+    if let Some(late) = late(message, alert, now_ms) {
+        text = text.plain(late);
+    }
+    text = text.plain("\n\nThis SSID is being tracked because: ").plain(reason(alert));
+    let details = details(alert, device);
+    if !details.as_str().is_empty() {
+        text = text.plain("\n").append(details);
+    }
+    if alert.counted.count > 1 {
+        text = text.plain("\n").plain(counted(alert, zone));
+    }
+    if let Some(note) = &message.note {
+        text = text.plain("\n\n").plain(note);
+    }
+    text
+}
+
+/// What one can do about it.
+pub(crate) fn keyboard(message: &Message, alert: &Alert) -> Keyboard {
+    let button = |text: &str, verb: &str| Button::new(text, format!("{verb}:{}", message.id));
+    let mut row = vec![button("Mute 1 h", "mute")];
+    if let Who::Device(_) = alert.who {
+        row.push(button("Ignore this device", "ignore"));
+    }
+    row.push(button("Unwatch", "unwatch"));
+    Keyboard::rows(vec![row])
+}
+
+fn who(alert: &Alert) -> Text {
+    match alert.who {
+        Who::Device(mac) => Text::new().plain(" MAC address ").code(mac.to_string()),
+        Who::Passing if alert.counted.addresses <= 1 => {
+            Text::new().plain(" MAC address ").code(alert.mac.to_string()).plain(" (random address)")
+        }
+        Who::Passing => Text::new().plain(format!(" {} passing phones", addresses(alert))),
+    }
+}
+
+fn addresses(alert: &Alert) -> String {
+    match alert.counted.addresses {
+        most if most >= domain::episode::Addresses::MAX => format!("{most} or more"),
+        count => count.to_string(),
+    }
+}
+
+/// An SSID as it is shown in a message.
+pub(crate) fn name(ssid: &Ssid) -> String {
+    limit::cut(&ssid.to_string(), MAX_NAME_UNITS)
+}
+
+/// Why a network is watched, in a line.
+pub(crate) fn reason(alert: &Alert) -> String {
+    match &alert.reason {
+        Some(reason) => in_a_line(reason),
+        None => format!("{} is on the watch list", limit::cut(&alert.pattern.to_string(), MAX_NAME_UNITS)),
+    }
+}
+
+/// What somebody wrote, fit to stand in a line.
+fn in_a_line(text: &str) -> String {
+    let line = text.chars().map(|character| if character.is_control() { ' ' } else { character });
+    limit::cut(line.collect::<String>().trim(), MAX_NAME_UNITS)
+}
+
+fn late(message: &Message, alert: &Alert, now_ms: i64) -> Option<String> {
+    let told_ms = match message.state {
+        State::Sent { sent_ms, .. } => sent_ms,
+        _ => now_ms,
+    };
+    let age = told_ms.saturating_sub(alert.time);
+    (age > LATE_MS).then(|| format!(" (late: seen {} ago)", for_how_long(age)))
+}
+
+/// A time span in one unit.
+fn for_how_long(ms: i64) -> String {
+    const MINUTE: i64 = 60 * 1000;
+    match ms / MINUTE {
+        minutes if minutes < 120 => format!("{minutes} min"),
+        minutes if minutes < 48 * 60 => format!("{} h", minutes / 60),
+        minutes => format!("{} days", minutes / (24 * 60)),
+    }
+}
+
+/// Signal and sensor, and which other networks the device has looked for.
+fn details(alert: &Alert, device: Option<&Device>) -> Text {
+    let mut text = Text::new();
+    let mut separator = "";
+    let heard = match (alert.signal_dbm, alert.sensor.as_deref().map(in_a_line)) {
+        (Some(signal), Some(sensor)) => Some(format!("{signal} dBm at {sensor}")),
+        (Some(signal), None) => Some(format!("{signal} dBm")),
+        (None, Some(sensor)) => Some(format!("heard at {sensor}")),
+        (None, None) => None,
+    };
+    if let Some(heard) = heard {
+        text = text.plain(heard);
+        separator = " · ";
+    }
+    let others: Vec<&Ssid> =
+        device.iter().flat_map(|device| &device.ssids).map(|(ssid, _)| ssid).filter(|ssid| **ssid != alert.ssid).collect();
+    if others.is_empty() || alert.who == Who::Passing {
+        return text;
+    }
+    text = text.plain(separator).plain("also looked for ");
+    for (position, ssid) in others.iter().take(MAX_OTHER_SSIDS).enumerate() {
+        text = text.plain(if position == 0 { "" } else { ", " }).code(name(ssid));
+    }
+    match others.len().saturating_sub(MAX_OTHER_SSIDS) {
+        0 => text,
+        more => text.plain(format!(" and {more} more")),
+    }
+}
+
+fn counted(alert: &Alert, zone: &TimeZone) -> String {
+    let day = |time| for_people(time, zone).chars().take("2020-04-22".len()).collect::<String>();
+    let last = alert.counted.last;
+    let until = if day(last) == day(alert.time) { time_of_day(last, zone) } else { for_people(last, zone) };
+    match (alert.who, alert.counted.addresses) {
+        (Who::Passing, 2..) => {
+            format!("{} probes of {} passing phones until {until}", alert.counted.count, addresses(alert))
+        }
+        _ => format!("{} probes until {until}", alert.counted.count),
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use domain::{Mac, Pattern};
+    use domain::tally::Tally;
+    use state::messages::{Content, Counted, Destination, MessageId};
+
+    use super::*;
+
+    /// 2020-04-23 18:14:56 in London.
+    const TIME: i64 = 1_587_662_096_000;
+
+    fn alert(mac: &str) -> Alert {
+        let mac: Mac = mac.parse().unwrap();
+        let ssid = Ssid::new(*b"RNM-GUEST").unwrap();
+        Alert {
+            watch: "00000000000000ff".parse().unwrap(),
+            pattern: Pattern::exact(ssid.clone()),
+            reason: Some("guest network".to_owned()),
+            who: Who::of(mac),
+            mac,
+            ssid,
+            time: TIME,
+            signal_dbm: Some(-63),
+            sensor: Some("hallway".to_owned()),
+            counted: Counted { count: 1, last: TIME, addresses: 1 },
+        }
+    }
+
+    fn told(alert: &Alert, device: Option<&Device>, now_ms: i64) -> String {
+        let id = MessageId::of_opening(&Destination::Chat(1), alert.watch, "pcap@1/0", 7);
+        let content = Content::Alert(Box::new(alert.clone()));
+        let message = Message::new(id, Destination::Chat(1), 1, content, TIME);
+        text(&message, alert, device, &TimeZone::get("Europe/London").unwrap(), now_ms).to_string()
+    }
+
+    #[test]
+    fn an_alert_has_the_seeds_words() {
+        let mut bare = alert("78:67:d7:48:e5:c7");
+        (bare.signal_dbm, bare.sensor) = (None, None);
+        assert_eq!(
+            told(&bare, None, TIME),
+            "📣 At 2020-04-23 18:14:56 BST MAC address 78:67:d7:48:e5:c7 probed for SSID RNM-GUEST\n\n\
+             This SSID is being tracked because: guest network"
+        );
+    }
+
+    #[test]
+    fn an_alert_tells_what_one_wants_to_know_next() {
+        let mut alert = alert("78:67:d7:48:e5:c7");
+        alert.counted = Counted { count: 14, last: TIME + 6 * 60_000, addresses: 1 };
+        let tally = Tally::default();
+        let name = |number: usize| (Ssid::new(format!("net{number}").into_bytes()).unwrap(), tally.clone());
+        let mut device = Device { ssids: (0..7).map(name).collect(), ..Device::default() };
+        device.ssids.push((alert.ssid.clone(), tally.clone()));
+        let text = told(&alert, Some(&device), TIME + 20 * 60 * 60 * 1000);
+        assert!(text.contains("RNM-GUEST (late: seen 20 h ago)\n\n"), "{text}");
+        let tail = "\n-63 dBm at hallway · also looked for net0, net1, net2, net3, net4 and 2 more\n14 probes until 18:20";
+        assert!(text.ends_with(tail), "{text}");
+    }
+
+    #[test]
+    fn passing_phones_are_told_together() {
+        let mut alert = alert("62:45:b6:c6:7e:03");
+        assert!(told(&alert, None, TIME).contains("MAC address 62:45:b6:c6:7e:03 (random address) probed"));
+        alert.counted = Counted { count: 9, last: TIME + 24 * 60 * 60 * 1000, addresses: 3 };
+        let text = told(&alert, None, TIME);
+        assert!(text.starts_with("📣 At 2020-04-23 18:14:56 BST 3 passing phones probed for SSID"), "{text}");
+        assert!(text.ends_with("9 probes of 3 passing phones until 2020-04-24 18:14:56 BST"), "{text}");
+    }
+
+    #[test]
+    fn hostile_names_disturb_nothing() {
+        let mut alert = alert("78:67:d7:48:e5:c7");
+        alert.ssid = Ssid::new([0xff; 255]).unwrap();
+        alert.reason = Some("a\nb\u{7}".repeat(1_000));
+        alert.sensor = Some("\n".repeat(5_000));
+        let text = told(&alert, None, TIME);
+        assert!(telegram::limit::units(&text) < 1_000 && text.lines().count() <= 4, "{text}");
+    }
+}

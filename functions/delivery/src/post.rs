@@ -1,0 +1,498 @@
+//! The one routine that sends messages, and tells more in them later.
+//!
+//! Claim, send, note. What fails is due again later; nobody waits here: on Lambda waiting costs, and the schedule comes round every
+//! minute. A destination that does not answer is left alone for the rest of the call, so that it cannot hold up the others.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::tz::TimeZone;
+use runtime::zoned::for_programs;
+use serde_json::{Value, json};
+use state::chats::{self, Chat};
+use state::hooks::{self, Hook};
+use state::messages::{self, Alert, Claim, Content, Destination, Message, MessageId, State};
+use state::outbox::{self, Slot};
+use state::{Error, Table, device, episodes};
+use telegram::client::TelegramError;
+use telegram::message::Edit;
+use telegram::{Client, Text};
+
+use crate::hook::{HookError, Poster, Told};
+use crate::telegram::Telegram;
+use crate::{alert_text, digest_text};
+
+/// Destinations that are served at once.
+const CONCURRENCY: usize = 8;
+/// So many messages of a destination are looked at in one round; the rest in the next.
+const MAX_DUE: i32 = 1_000;
+/// So many messages of a destination are edited in one round.
+const MAX_EDITS: usize = 10;
+/// Episodes that are asked for at once, and how often in one round.
+const EPISODES: i32 = 200;
+const EPISODE_ROUNDS: usize = 10;
+/// The pause before a failed message is tried again grows with its age, within these bounds, in milliseconds.
+const PAUSE_MS: std::ops::RangeInclusive<i64> = 5_000..=15 * 60 * 1000;
+/// What a webhook has refused for so long is not sent any more, in milliseconds.
+const REFUSED_FOR_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Sends messages.
+#[derive(Debug, Clone)]
+pub struct Post {
+    /// The table.
+    pub table: Table,
+    /// In which times are told, unless a chat has its own.
+    pub time_zone: TimeZone,
+    /// The present in milliseconds since 1970.
+    pub now_ms: fn() -> i64,
+    /// The bot.
+    pub telegram: Telegram,
+    poster: Option<Poster>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Messages that were sent, digests too.
+    pub sent: u64,
+    /// Messages that tell more now.
+    pub edited: u64,
+    /// Messages that are told of in a digest.
+    pub digested: u64,
+    /// Messages that have to wait.
+    pub deferred: u64,
+    /// Messages that will not be sent.
+    pub dropped: u64,
+}
+
+impl std::ops::AddAssign for Delivered {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.edited += other.edited;
+        self.digested += other.digested;
+        self.deferred += other.deferred;
+        self.dropped += other.dropped;
+    }
+}
+
+/// How an attempt has ended.
+enum Outcome {
+    /// Received, under this id of Telegram's.
+    Received(i64),
+    /// Not received; it may be at a later time, in milliseconds since 1970.
+    NotBefore(i64),
+    /// The destination wants peace until then.
+    PauseUntil(i64),
+    /// Perhaps received: it is sent again when the lease is over.
+    AnswerLost,
+    /// It never will be.
+    Never(String),
+    /// The chat has become another.
+    MovedTo(i64),
+}
+
+/// What a message tells.
+struct Telling {
+    text: Text,
+    keyboard: Option<telegram::Keyboard>,
+    kind: &'static str,
+    data: Value,
+    /// So many probe requests it tells of.
+    shown: u64,
+}
+
+impl Post {
+    /// What sends messages of this table.
+    #[must_use]
+    pub fn new(table: Table, time_zone: TimeZone, now_ms: fn() -> i64, telegram: Telegram) -> Self {
+        let poster = Poster::new().inspect_err(|error| tracing::error!(%error, "webhooks cannot be called")).ok();
+        Self { table, time_zone, now_ms, telegram, poster }
+    }
+
+    /// Sends messages that were just made, in their order, each destination for itself.
+    ///
+    /// # Errors
+    /// When the table does not answer: what was not sent stays due.
+    pub async fn deliver(&self, messages: &[(Destination, MessageId)]) -> Result<Delivered, Error> {
+        let mut by_destination: BTreeMap<&Destination, Vec<&MessageId>> = BTreeMap::new();
+        for (to, id) in messages {
+            by_destination.entry(to).or_default().push(id);
+        }
+        let work: Vec<_> =
+            by_destination.into_iter().map(|(to, ids)| Box::pin(self.deliver_in_order(to, ids))).collect();
+        sum(futures::stream::iter(work).buffer_unordered(CONCURRENCY)).await
+    }
+
+    /// Does what is due: tells how far episodes have come, and sends and edits messages. To be called every minute.
+    ///
+    /// # Errors
+    /// When the table does not answer: what was not done stays due.
+    pub async fn round(&self) -> Result<Delivered, Error> {
+        for _ in 0..EPISODE_ROUNDS {
+            let told = episodes::flush(&self.table, (self.now_ms)(), EPISODES).await?;
+            if told < usize::try_from(EPISODES).unwrap_or(0) {
+                break;
+            }
+        }
+        let (chats, hooks) = futures::try_join!(chats::all(&self.table), hooks::all(&self.table))?;
+        let chats = chats.into_iter().map(|chat| (Destination::Chat(chat.id), chat.id));
+        let hooks = hooks.into_iter().map(|hook| (Destination::Hook(hook.id), hook.chat));
+        let work: Vec<_> =
+            chats.chain(hooks).map(|(to, chat)| Box::pin(async move { self.serve(&to, chat).await })).collect();
+        sum(futures::stream::iter(work).buffer_unordered(CONCURRENCY)).await
+    }
+
+    /// Does what is due for a destination.
+    async fn serve(&self, to: &Destination, chat: i64) -> Result<Delivered, Error> {
+        let now_ms = (self.now_ms)();
+        let due = messages::due(&self.table, to, now_ms, MAX_DUE).await?;
+        if due.is_empty() || outbox::is_paused(&self.table, to, now_ms).await? {
+            return Ok(Delivered::default());
+        }
+        let (mut alerts, mut digests, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        for message in messages::find(&self.table, &due).await? {
+            match (&message.state, &message.content) {
+                (State::Pending, Content::Alert(_)) => alerts.push(message.id),
+                (State::Pending, Content::Digest(_)) => digests.push(message.id),
+                _ => told.push(message.id),
+            }
+        }
+        if alerts.len() > outbox::free_slots(&self.table, to, now_ms).await? {
+            let begun = messages::begin_digest(&self.table, to, chat, std::mem::take(&mut alerts), now_ms).await?;
+            digests.extend(begun);
+        }
+        told.truncate(MAX_EDITS);
+        let all: Vec<&MessageId> = digests.iter().chain(&alerts).chain(&told).collect();
+        self.deliver_in_order(to, all).await
+    }
+
+    async fn deliver_in_order(&self, to: &Destination, ids: Vec<&MessageId>) -> Result<Delivered, Error> {
+        let mut delivered = Delivered::default();
+        for id in ids {
+            let (one, goes_on) = Box::pin(self.deliver_one(to, id)).await?;
+            delivered += one;
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(delivered)
+    }
+
+    /// Delivers a message, if it is not somebody else's; and whether it is worth going on with this destination.
+    async fn deliver_one(&self, to: &Destination, id: &MessageId) -> Result<(Delivered, bool), Error> {
+        let mut delivered = Delivered::default();
+        let Some(claim) = messages::claim(&self.table, id, (self.now_ms)()).await? else {
+            return Ok((delivered, true));
+        };
+        let told = match (&claim.message.state, &claim.message.content) {
+            (State::Pending, Content::Alert(alert)) => {
+                if let Slot::After(later) = outbox::take_slot(&self.table, to, (self.now_ms)()).await? {
+                    claim.defer(&self.table, later).await?;
+                    delivered.deferred = 1;
+                    return Ok((delivered, true));
+                }
+                self.alert(&claim.message, alert).await?
+            }
+            (State::Pending, Content::Digest(members)) => {
+                let (told, count) = self.digest(&claim.message, members).await?;
+                delivered.digested = count;
+                told
+            }
+            (State::Sent { shown, .. }, Content::Alert(alert)) if alert.counted.count > *shown => {
+                self.alert(&claim.message, alert).await?
+            }
+            (State::Sent { telegram_id, shown, .. }, _) => {
+                let (telegram_id, shown) = (*telegram_id, *shown);
+                claim.sent(&self.table, telegram_id, shown, (self.now_ms)()).await?;
+                return Ok((delivered, true));
+            }
+            (State::Digested(_) | State::Dropped(_), _) => {
+                claim.dropped(&self.table, "it was told otherwise").await?;
+                return Ok((delivered, true));
+            }
+        };
+        let was_sent = matches!(claim.message.state, State::Sent { .. });
+        let outcome = match to {
+            Destination::Chat(chat) => self.to_chat(*chat, &claim.message, &told).await?,
+            Destination::Hook(hook) => self.to_hook(hook, &claim.message, &told).await?,
+        };
+        let goes_on = self.note(to, claim, outcome, told.shown, was_sent, &mut delivered).await?;
+        Ok((delivered, goes_on))
+    }
+
+    /// Notes how an attempt has ended; whether it is worth going on with this destination.
+    async fn note(
+        &self,
+        to: &Destination,
+        claim: Claim,
+        outcome: Outcome,
+        shown: u64,
+        was_sent: bool,
+        delivered: &mut Delivered,
+    ) -> Result<bool, Error> {
+        let now_ms = (self.now_ms)();
+        let goes_on = matches!(outcome, Outcome::Received(_) | Outcome::Never(_));
+        match outcome {
+            Outcome::Received(telegram_id) => {
+                claim.sent(&self.table, telegram_id, shown, now_ms).await?;
+                if was_sent { delivered.edited = 1 } else { delivered.sent = 1 }
+            }
+            Outcome::NotBefore(later) => {
+                claim.defer(&self.table, later).await?;
+                delivered.deferred = 1;
+            }
+            Outcome::PauseUntil(later) => {
+                outbox::pause(&self.table, to, later, now_ms).await?;
+                claim.defer(&self.table, later).await?;
+                delivered.deferred = 1;
+            }
+            Outcome::AnswerLost => delivered.deferred = 1,
+            Outcome::Never(why) => {
+                tracing::warn!(%to, why, "a message will not be sent");
+                claim.dropped(&self.table, &why).await?;
+                delivered.dropped = 1;
+            }
+            Outcome::MovedTo(chat) => {
+                if let Destination::Chat(from) = to {
+                    chats::migrate(&self.table, *from, chat).await?;
+                }
+                claim.defer(&self.table, now_ms).await?;
+                delivered.deferred = 1;
+            }
+        }
+        Ok(goes_on)
+    }
+
+    /// What an alert tells just now.
+    async fn alert(&self, message: &Message, alert: &Alert) -> Result<Telling, Error> {
+        let chat = chats::follow(&self.table, message.chat).await?;
+        let zone = self.zone_of(chat.as_ref());
+        let now_ms = (self.now_ms)();
+        let generation = state::generation::serving(&self.table).await?;
+        let device = device::look_up(&self.table, generation, alert.mac, now_ms).await?;
+        Ok(Telling {
+            text: alert_text::text(message, alert, device.as_ref(), &zone, now_ms),
+            keyboard: Some(alert_text::keyboard(message, alert)),
+            kind: "probe.alert",
+            data: json!({
+                "mac": alert.mac.to_string(),
+                "name": null,
+                "locally_administered": alert.mac.is_locally_administered(),
+                "ssid": alert.ssid.text_lossy(),
+                "ssid_hex": alert.ssid.hex(),
+                "reason": alert.reason,
+                "watch": alert.pattern.to_string(),
+                "time": for_programs(alert.time),
+                "signal_dbm": alert.signal_dbm,
+                "sensor": alert.sensor,
+                "probe_count": alert.counted.count,
+                "last_probe": for_programs(alert.counted.last),
+                "chat": message.chat,
+            }),
+            shown: alert.counted.count,
+        })
+    }
+
+    /// What a digest tells, when all its members are in it; and how many these are.
+    async fn digest(&self, digest: &Message, members: &[MessageId]) -> Result<(Telling, u64), Error> {
+        let now_ms = (self.now_ms)();
+        let work = members
+            .iter()
+            .map(|member| messages::take_into_digest(&self.table, member, &digest.id, now_ms))
+            .map(Box::pin);
+        let _taken: Vec<bool> =
+            futures::stream::iter(work.collect::<Vec<_>>()).buffered(CONCURRENCY).try_collect().await?;
+        let found = messages::find(&self.table, members).await?;
+        let alerts: Vec<&Alert> = found
+            .iter()
+            .filter(|message| message.state == State::Digested(digest.id.clone()))
+            .filter_map(|message| match &message.content {
+                Content::Alert(alert) => Some(&**alert),
+                Content::Digest(_) => None,
+            })
+            .collect();
+        let zone = self.zone_of(chats::follow(&self.table, digest.chat).await?.as_ref());
+        let told = Telling {
+            text: digest_text::text(&alerts, &zone),
+            keyboard: None,
+            kind: "probe.digest",
+            data: json!({"alerts": alerts.len(), "chat": digest.chat}),
+            shown: 0,
+        };
+        Ok((told, alerts.len() as u64))
+    }
+
+    fn zone_of(&self, chat: Option<&Chat>) -> TimeZone {
+        let name = chat.and_then(|chat| chat.time_zone.as_deref());
+        name.and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(|| self.time_zone.clone())
+    }
+
+    async fn to_chat(&self, id: i64, message: &Message, told: &Telling) -> Result<Outcome, Error> {
+        let Some(chat) = chats::follow(&self.table, id).await? else {
+            return Ok(Outcome::Never("the chat is not allowed any more".to_owned()));
+        };
+        if let Some((why, _since)) = &chat.stopped {
+            return Ok(Outcome::Never(why.clone()));
+        }
+        let Some(client) = self.telegram.client().await else {
+            return Ok(Outcome::NotBefore(self.next_try(message)));
+        };
+        let said = match self.speak(&client, &chat, message, told, told.text.clone()).await {
+            // a mistake of ours in the marks must not cost the message
+            Err(TelegramError::BadEntities { description }) => {
+                tracing::error!(description, "Telegram does not take the marks of a text: please report this");
+                self.speak(&client, &chat, message, told, Text::from(told.text.to_string())).await
+            }
+            said => said,
+        };
+        let error = match said {
+            Ok(telegram_id) => return Ok(Outcome::Received(telegram_id)),
+            Err(error) => error,
+        };
+        tracing::warn!(error = runtime::log::with_causes(&error), chat = chat.id, "Telegram");
+        Ok(match error {
+            TelegramError::TooManyRequests { retry_after } => {
+                let wait = i64::try_from(retry_after.as_millis()).unwrap_or(i64::MAX);
+                Outcome::PauseUntil((self.now_ms)().saturating_add(wait))
+            }
+            TelegramError::AnswerLost { .. } => Outcome::AnswerLost,
+            TelegramError::ChatMoved { to } => Outcome::MovedTo(to),
+            TelegramError::ChatGone { description } => {
+                let now_ms = (self.now_ms)();
+                let stopped = |chat: &mut Chat| chat.stopped = Some((description.clone(), now_ms));
+                chats::change(&self.table, chat.id, stopped).await?;
+                Outcome::Never(description)
+            }
+            TelegramError::MessageGone { description } | TelegramError::BadEntities { description } => {
+                Outcome::Never(description)
+            }
+            TelegramError::Refused { description, .. } => Outcome::Never(description),
+            // the network, the token, or whoever else uses it: somebody has to mend it, and then it goes out
+            TelegramError::NotSent { .. }
+            | TelegramError::NotAUrl
+            | TelegramError::Unauthorized
+            | TelegramError::Conflict(_) => Outcome::NotBefore(self.next_try(message)),
+        })
+    }
+
+    /// Sends a message, or edits the one that was sent. Telegram's id of it.
+    async fn speak(
+        &self,
+        client: &Client,
+        chat: &Chat,
+        message: &Message,
+        told: &Telling,
+        text: Text,
+    ) -> Result<i64, TelegramError> {
+        if let State::Sent { telegram_id, .. } = message.state {
+            let edit = Edit::new(chat.id, telegram_id, text).with_keyboard(told.keyboard.clone());
+            return client.edit_message(&edit).await.map(|()| telegram_id);
+        }
+        let zone = self.zone_of(Some(chat));
+        let is_quiet = chat.quiet.is_some_and(|quiet| is_within(quiet, (self.now_ms)(), &zone));
+        let new = telegram::Message::new(chat.id, text).silent(is_quiet);
+        let new = match &told.keyboard {
+            Some(keyboard) => new.with_keyboard(keyboard.clone()),
+            None => new,
+        };
+        client.send_message(&new).await
+    }
+
+    async fn to_hook(&self, id: &str, message: &Message, told: &Telling) -> Result<Outcome, Error> {
+        let Some(hook) = hooks::find(&self.table, id).await? else {
+            return Ok(Outcome::Never("the webhook was removed".to_owned()));
+        };
+        if let Hook { stopped: Some((why, _since)), .. } = hook {
+            return Ok(Outcome::Never(why));
+        }
+        if matches!(message.state, State::Sent { .. }) {
+            // what was posted cannot be edited; the first word counts
+            return Ok(Outcome::Received(0));
+        }
+        let Some(poster) = &self.poster else { return Ok(Outcome::NotBefore(self.next_try(message))) };
+        let now_ms = (self.now_ms)();
+        let (id, text) = (message.id.to_string(), told.text.to_string());
+        let told = Told { id: &id, kind: told.kind, text: &text, data: told.data.clone() };
+        let Err(error) = poster.post(&hook, &told, now_ms).await else { return Ok(Outcome::Received(0)) };
+        tracing::warn!(error = runtime::log::with_causes(&error), hook = hook.id, "an outgoing webhook");
+        Ok(match error {
+            HookError::TooManyRequests(wait) => {
+                let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+                Outcome::PauseUntil(now_ms.saturating_add(wait))
+            }
+            HookError::AnswerLost(_) => Outcome::AnswerLost,
+            HookError::Gone => {
+                hooks::stop(&self.table, &hook.id, &error.to_string(), now_ms).await?;
+                Outcome::Never(error.to_string())
+            }
+            HookError::Refused(_) if now_ms.saturating_sub(message.made_ms) > REFUSED_FOR_MS => {
+                Outcome::Never(error.to_string())
+            }
+            HookError::NotSent(_) | HookError::Refused(_) => Outcome::NotBefore(self.next_try(message)),
+        })
+    }
+
+    /// When a message that failed is tried again: after half as long as it is old.
+    fn next_try(&self, message: &Message) -> i64 {
+        let now_ms = (self.now_ms)();
+        let age = now_ms.saturating_sub(message.made_ms);
+        now_ms.saturating_add((age / 2).clamp(*PAUSE_MS.start(), *PAUSE_MS.end()))
+    }
+
+    /// Edits a message that was sent to what it tells now, such as a note. What goes wrong is in the log: the next edit tells it.
+    pub async fn refresh(&self, message: &Message) {
+        if let Err(error) = self.try_refresh(message).await {
+            tracing::warn!(error, "a message could not be edited");
+        }
+    }
+
+    async fn try_refresh(&self, message: &Message) -> Result<(), String> {
+        let why = |error: Error| runtime::log::with_causes(&error);
+        let (State::Sent { .. }, Content::Alert(alert), Destination::Chat(chat)) =
+            (&message.state, &message.content, &message.to)
+        else {
+            return Ok(());
+        };
+        let told = self.alert(message, alert).await.map_err(why)?;
+        let Some(chat) = chats::follow(&self.table, *chat).await.map_err(why)? else { return Ok(()) };
+        let Some(client) = self.telegram.client().await else { return Ok(()) };
+        let said = self.speak(&client, &chat, message, &told, told.text.clone()).await;
+        said.map(drop).map_err(|error| runtime::log::with_causes(&error))
+    }
+}
+
+/// What all have done. Each is carried out to its end, also when another fails: who is dropped between sending and noting it sends
+/// twice.
+async fn sum(parts: impl futures::Stream<Item = Result<Delivered, Error>>) -> Result<Delivered, Error> {
+    parts
+        .fold(Ok(Delivered::default()), |sum, one| async move {
+            let (mut sum, one) = (sum?, one?);
+            sum += one;
+            Ok(sum)
+        })
+        .await
+}
+
+/// Whether a moment lies between two times of the day, in minutes, which may have midnight between them.
+fn is_within((from, to): (u16, u16), now_ms: i64, zone: &TimeZone) -> bool {
+    let Ok(now) = jiff::Timestamp::from_millisecond(now_ms) else { return false };
+    let now = now.to_zoned(zone.clone());
+    let minute = u16::try_from(i32::from(now.hour()) * 60 + i32::from(now.minute())).unwrap_or(0);
+    if from <= to { (from..to).contains(&minute) } else { minute >= from || minute < to }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_hours_may_go_over_midnight() {
+        let london = TimeZone::get("Europe/London").unwrap();
+        let at = |hour: i64| (1_587_599_999_000 + 1_000) + (hour - 1) * 60 * 60 * 1000; // 2020-04-23, midnight UTC is 1:00 BST
+        for (hour, quiet) in [(21, false), (22, true), (23, true), (24, true), (30, true), (31, false)] {
+            assert_eq!(is_within((22 * 60, 7 * 60), at(hour), &london), quiet, "{hour}");
+        }
+        assert!(is_within((60, 120), at(1), &london) && !is_within((60, 120), at(2), &london));
+        assert!(!is_within((60, 60), at(1), &london));
+    }
+}

@@ -1,0 +1,31 @@
+//! The Lambda function `materialize`.
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use materialize::{Context, Error, handle};
+use serde_json::value::RawValue;
+use state::Table;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    runtime::log::init_in_lambda();
+    let context =
+        &Context::try_from_env(async |name| Table::connect(&runtime::aws::config().await, name)).await?;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+        let report = handle(&event.payload, context).await?;
+        runtime::metrics::emit(
+            "materialize",
+            &[
+                ("RecordsListed", report.listed),
+                ("RecordsDeleted", report.deleted),
+                ("RecordsIgnored", report.ignored),
+                ("RecordsQuarantined", report.quarantined),
+                ("ItemsRead", report.effort.reads),
+                ("ItemsWritten", report.effort.writes),
+                ("WritesRefused", report.effort.refusals),
+            ],
+        );
+        Ok::<_, Error>(())
+    }))
+    .await
+    .map_err(anyhow::Error::from_boxed)
+}

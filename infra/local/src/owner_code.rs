@@ -1,0 +1,47 @@
+//! `probegram owner-code`: who a bot belongs to is not who writes to it first, but who can read what its installation prints.
+
+use std::io::Write as _;
+
+use state::chats::{self, Role};
+use state::{Table, codes};
+use telegram::Client;
+
+use crate::cli::OwnerCode;
+use crate::template::Template;
+use crate::{table_socket, terminal};
+
+/// Prints a new code.
+///
+/// # Errors
+/// When the table cannot be reached.
+pub async fn run(options: OwnerCode) -> anyhow::Result<()> {
+    let opened = table_socket::open(&options.which, &Template::read()?).await?;
+    let code = codes::make(&opened.table, Role::Owner, runtime::clock::now_ms()).await?;
+    writeln!(
+        std::io::stdout(),
+        "Within 24 hours, write this to the bot in Telegram: /start {code}\nIt works once, and makes that chat an owner."
+    )?;
+    Ok(())
+}
+
+/// Prints a new code, and the link that sends it, while no chat of Telegram owns the bot.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn print_if_none_owns(table: &Table, client: &Client) -> anyhow::Result<()> {
+    let chats = chats::all(table).await?;
+    let owns = |chat: &chats::Chat| chat.role == Role::Owner && chat.is_reached() && chat.id != terminal::CHAT;
+    if chats.iter().any(owns) {
+        return Ok(());
+    }
+    let code = codes::make(table, Role::Owner, runtime::clock::now_ms()).await?;
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "This bot has no owner yet. To become it, write to it in Telegram: /start {code}")?;
+    match client.user_name().await {
+        Ok(name) => writeln!(stdout, "or open https://t.me/{name}?start={code}")?,
+        Err(error) => tracing::warn!(error = runtime::log::with_causes(&error), "the bot's name cannot be asked for"),
+    }
+    writeln!(stdout, "The code works once, within 24 hours; a new start prints a new one.")?;
+    stdout.flush()?;
+    Ok(())
+}
