@@ -31,13 +31,13 @@ lint: cargo packages-build ## formatting and lints alone
 
 # By name and not --workspace: the tests' own features stay out of programs for real use.
 build: cargo packages-build ## programs for real use: capture-agent, probegram and the functions, in target/release
-	cargo build --release -p capture-agent -p probegram -p aggregate -p bot
+	cargo build --release -p capture-agent -p probegram -p aggregate -p materialize -p alert -p bot
 
 # The benchmarks measure the release programs as processes, so they need no optimised build of their own: in the dev
 # profile cargo takes them from the build that the tests use.
 bench: cargo packages-bench build ## the figures: frames and records per second, latency, memory, start
 	cargo build --workspace --all-targets
-	cargo bench --profile dev --workspace --bench read_capture --bench spool_to_kafka --bench function_start --bench end_to_end
+	cargo bench --profile dev --workspace --bench read_capture --bench spool_to_kafka --bench function_start --bench end_to_end --bench alert_latency
 	cargo bench -p probegram --bench aggregate
 
 # By the programs that are deployed, as a release builds them. A short form by the dev build is among the tests.

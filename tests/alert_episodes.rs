@@ -3,7 +3,7 @@
 //! died or an answer was lost between sending and noting it.
 //!
 //! Requests go through the SDK's client into an embedded DynamoDB, and calls of the Bot API through the bot's client; a schedule
-//! decides which comes when and what becomes of it. `PROBEGRAM_SCHEDULES` says how many (1,200), `PROBEGRAM_SEED` runs one again.
+//! decides which comes when and what becomes of it. `PROBEGRAM_SCHEDULES` says how many (1,000), `PROBEGRAM_SEED` runs one again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test's way to fail
 
 use std::cell::Cell;
@@ -64,7 +64,7 @@ fn every_matching_record_is_told_by_exactly_one_message() {
         eprintln!("{counts:?}");
         return;
     }
-    let schedules = number("PROBEGRAM_SCHEDULES").unwrap_or(1_200);
+    let schedules = number("PROBEGRAM_SCHEDULES").unwrap_or(1_000);
     let next = AtomicU64::new(0);
     let (wrong, sum) = (Mutex::new(Vec::new()), Mutex::new(Counts::default()));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -90,7 +90,10 @@ fn every_matching_record_is_told_by_exactly_one_message() {
     eprintln!("{schedules} schedules, 0 wrong: {sum:?}");
     // a test in which nothing goes wrong shows nothing
     if schedules >= 1_000 {
-        assert!(sum.records > 10_000 && sum.messages > 5_000 && sum.digests > 50 && sum.doubled > 50, "{sum:?}");
+        assert!(
+            sum.records > 10_000 && sum.messages > 5_000 && sum.digests > 50 && sum.doubled > 50,
+            "{sum:?}"
+        );
         assert!(sum.deaths > 1_000 && sum.answers_lost > 500 && sum.edits > 500, "{sum:?}");
     }
 }
@@ -389,7 +392,10 @@ impl Schedule {
                 *self.excuses.entry(id).or_default() += 1;
             }
         }
-        refuse(call, TelegramError::AnswerLost { method: "sendMessage", source: "the connection was closed".into() });
+        refuse(
+            call,
+            TelegramError::AnswerLost { method: "sendMessage", source: "the connection was closed".into() },
+        );
     }
 
     /// What Telegram does.
@@ -505,7 +511,8 @@ impl Schedule {
         let mut told: BTreeMap<(i64, Who), u64> = BTreeMap::new();
         for message in &messages {
             self.counts.messages += 1;
-            let sent: Vec<&Said> = self.said.iter().filter(|said| said.message.as_ref() == Some(&message.id)).collect();
+            let sent: Vec<&Said> =
+                self.said.iter().filter(|said| said.message.as_ref() == Some(&message.id)).collect();
             let Destination::Chat(chat) = message.to else { return Err("no webhook was there".to_owned()) };
             match (&message.state, &message.content) {
                 (State::Sent { shown, .. }, Content::Alert(alert)) => {
@@ -514,7 +521,10 @@ impl Schedule {
                     let counted = format!("\n{} probes", alert.counted.count);
                     // of two that came, the one that was noted is edited
                     let tells = sent.iter().any(|said| said.text.contains(&counted));
-                    if *shown != alert.counted.count || last.chat != chat || (alert.counted.count > 1 && !tells) {
+                    if *shown != alert.counted.count
+                        || last.chat != chat
+                        || (alert.counted.count > 1 && !tells)
+                    {
                         return Err(format!("{message:?} is told as {sent:?}"));
                     }
                 }
@@ -534,7 +544,10 @@ impl Schedule {
             if matches!(message.content, Content::Alert(_)) {
                 self.counts.doubled += doubled;
                 if doubled > excused {
-                    return Err(format!("{} came {doubled} times too often, {excused} are excused", message.id));
+                    return Err(format!(
+                        "{} came {doubled} times too often, {excused} are excused",
+                        message.id
+                    ));
                 }
             }
         }

@@ -13,6 +13,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn everything_that_is_missing_is_named_at_once() {
     for (function, missing) in [
         ("aggregate", "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP is missing"),
+        ("materialize", "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP is missing"),
+        (
+            "alert",
+            "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP is missing; TELEGRAM_SECRET is missing",
+        ),
         (
             "bot",
             "AWS_REGION is missing; TABLE_NAME is missing; AGGREGATE_GROUP is missing; WEBHOOK_SECRET_SHA256 is missing",

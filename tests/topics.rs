@@ -38,6 +38,7 @@ fn what_is_missing_is_said_and_made_and_then_right() {
     let (code, said, errors) = topics(&["--bootstrap-servers", &servers, "--create"]);
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
     assert!(said.contains("pcap: made, with 4 partitions"), "{said}");
+    assert!(said.contains("ssid_alert_list: made, with 1 partition"), "{said}");
     let (code, said, errors) = topics(&["--bootstrap-servers", &servers, "--create"]);
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
     for right in [
@@ -47,6 +48,7 @@ fn what_is_missing_is_said_and_made_and_then_right() {
         "right    retention.ms: 30 days\n",
         "right    retention.bytes: without limit\n",
         "right    max.message.bytes: 1048588 bytes\n",
+        "right    cleanup.policy: compact\n",
     ] {
         assert!(said.contains(right), "{right}: {said}");
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub mod alerting;
 pub mod dynamodb;
 mod fetched;
 pub mod frames;

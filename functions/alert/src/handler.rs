@@ -157,8 +157,9 @@ fn is_of_schedule(event: &str) -> bool {
         source: String,
     }
     event.len() <= MAX_SCHEDULE_BYTES
-        && serde_json::from_str(event)
-            .is_ok_and(|Event { round, source }| round || matches!(source.as_str(), "aws.events" | "aws.scheduler"))
+        && serde_json::from_str(event).is_ok_and(|Event { round, source }| {
+            round || matches!(source.as_str(), "aws.events" | "aws.scheduler")
+        })
 }
 
 /// The event of the schedule.
@@ -171,8 +172,11 @@ mod tests {
     #[test]
     fn the_schedule_is_told_from_records() {
         assert!(is_of_schedule(ROUND));
-        assert!(is_of_schedule(r#"{"version":"0","source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#));
-        for other in ["{}", "[]", "null", r#"{"eventSource":"aws:kafka","records":{}}"#, r#"{"round":false}"#] {
+        assert!(is_of_schedule(
+            r#"{"version":"0","source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#
+        ));
+        for other in ["{}", "[]", "null", r#"{"eventSource":"aws:kafka","records":{}}"#, r#"{"round":false}"#]
+        {
             assert!(!is_of_schedule(other), "{other}");
         }
     }

@@ -21,7 +21,12 @@ pub(crate) struct Sighted {
 }
 
 /// Sorts records out, in the order of their offsets. What cannot be read is `aggregate`'s to quarantine: it reads the same records.
-pub(crate) fn sort_out(records: &[Record<'_>], list: &mut WatchList, max_age_ms: i64, now_ms: i64) -> Sighted {
+pub(crate) fn sort_out(
+    records: &[Record<'_>],
+    list: &mut WatchList,
+    max_age_ms: i64,
+    now_ms: i64,
+) -> Sighted {
     let mut sighted = Sighted::default();
     if list.is_empty() {
         return sighted;

@@ -44,7 +44,8 @@ impl WatchList {
         of_ssid
             .filter_map(|(chat, watches)| {
                 let since_ms = self.chats.get(*chat)?.since_ms;
-                let is_made = |watch: &&usize| self.watch_at(**watch).is_some_and(|watch| watch.made_ms <= timestamp);
+                let is_made =
+                    |watch: &&usize| self.watch_at(**watch).is_some_and(|watch| watch.made_ms <= timestamp);
                 let watch = watches.iter().find(is_made)?;
                 (since_ms <= timestamp).then_some(Match { chat: *chat, watch: *watch })
             })

@@ -109,20 +109,20 @@ fn for_how_long(ms: i64) -> String {
 
 /// Signal and sensor, and which other networks the device has looked for.
 fn details(alert: &Alert, device: Option<&Device>) -> Text {
-    let mut text = Text::new();
-    let mut separator = "";
-    let heard = match (alert.signal_dbm, alert.sensor.as_deref().map(in_a_line)) {
-        (Some(signal), Some(sensor)) => Some(format!("{signal} dBm at {sensor}")),
-        (Some(signal), None) => Some(format!("{signal} dBm")),
-        (None, Some(sensor)) => Some(format!("heard at {sensor}")),
-        (None, None) => None,
+    let sensor = alert.sensor.as_deref().map(in_a_line);
+    let mut text = match (alert.signal_dbm, sensor) {
+        (Some(signal), Some(sensor)) => Text::new().plain(format!("{signal} dBm at ")).code(sensor),
+        (Some(signal), None) => Text::new().plain(format!("{signal} dBm")),
+        (None, Some(sensor)) => Text::new().plain("heard at ").code(sensor),
+        (None, None) => Text::new(),
     };
-    if let Some(heard) = heard {
-        text = text.plain(heard);
-        separator = " · ";
-    }
-    let others: Vec<&Ssid> =
-        device.iter().flat_map(|device| &device.ssids).map(|(ssid, _)| ssid).filter(|ssid| **ssid != alert.ssid).collect();
+    let separator = if text.as_str().is_empty() { "" } else { " · " };
+    let others: Vec<&Ssid> = device
+        .iter()
+        .flat_map(|device| &device.ssids)
+        .map(|(ssid, _)| ssid)
+        .filter(|ssid| **ssid != alert.ssid)
+        .collect();
     if others.is_empty() || alert.who == Who::Passing {
         return text;
     }
@@ -148,11 +148,10 @@ fn counted(alert: &Alert, zone: &TimeZone) -> String {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
-    use domain::{Mac, Pattern};
     use domain::tally::Tally;
+    use domain::{Mac, Pattern};
     use state::messages::{Content, Counted, Destination, MessageId};
 
     use super::*;

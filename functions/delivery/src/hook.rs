@@ -119,7 +119,8 @@ impl Poster {
             status if status.is_success() => Ok(()),
             StatusCode::GONE => Err(HookError::Gone),
             StatusCode::TOO_MANY_REQUESTS => {
-                let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+                let seconds =
+                    response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
                 let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(60);
                 Err(HookError::TooManyRequests(Duration::from_secs(seconds)))
             }
@@ -150,7 +151,9 @@ fn request(hook: &Hook, told: &Told<'_>, now_ms: i64) -> (SecretString, String) 
         }
         Format::Ntfy => {
             // JSON goes to the server's root, with the topic in it
-            let Ok(mut url) = Url::parse(hook.url.expose_secret()) else { return (hook.url.clone(), String::new()) };
+            let Ok(mut url) = Url::parse(hook.url.expose_secret()) else {
+                return (hook.url.clone(), String::new());
+            };
             let topic = url.path().trim_matches('/').to_owned();
             url.set_path("/");
             let (title, message) = told.text.split_once("\n\n").unwrap_or(("Probegram", told.text));
@@ -171,7 +174,8 @@ fn request(hook: &Hook, told: &Told<'_>, now_ms: i64) -> (SecretString, String) 
 /// `v1,` and the base64 of the HMAC-SHA-256 of `id.timestamp.body`. The key is base64 behind `whsec_`.
 fn signature(signing_key: &str, id: &str, seconds: &str, body: &str) -> String {
     let encoded = signing_key.strip_prefix("whsec_").unwrap_or(signing_key);
-    let key = base64_simd::STANDARD.decode_to_vec(encoded).unwrap_or_else(|_other| encoded.as_bytes().to_vec());
+    let key =
+        base64_simd::STANDARD.decode_to_vec(encoded).unwrap_or_else(|_other| encoded.as_bytes().to_vec());
     // an HMAC takes a key of any length
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return String::new() };
     for part in [id, ".", seconds, ".", body] {

@@ -105,7 +105,8 @@ impl Post {
     /// What sends messages of this table.
     #[must_use]
     pub fn new(table: Table, time_zone: TimeZone, now_ms: fn() -> i64, telegram: Telegram) -> Self {
-        let poster = Poster::new().inspect_err(|error| tracing::error!(%error, "webhooks cannot be called")).ok();
+        let poster =
+            Poster::new().inspect_err(|error| tracing::error!(%error, "webhooks cannot be called")).ok();
         Self { table, time_zone, now_ms, telegram, poster }
     }
 
@@ -137,8 +138,10 @@ impl Post {
         let (chats, hooks) = futures::try_join!(chats::all(&self.table), hooks::all(&self.table))?;
         let chats = chats.into_iter().map(|chat| (Destination::Chat(chat.id), chat.id));
         let hooks = hooks.into_iter().map(|hook| (Destination::Hook(hook.id), hook.chat));
-        let work: Vec<_> =
-            chats.chain(hooks).map(|(to, chat)| Box::pin(async move { self.serve(&to, chat).await })).collect();
+        let work: Vec<_> = chats
+            .chain(hooks)
+            .map(|(to, chat)| Box::pin(async move { self.serve(&to, chat).await }))
+            .collect();
         sum(futures::stream::iter(work).buffer_unordered(CONCURRENCY)).await
     }
 
@@ -158,7 +161,8 @@ impl Post {
             }
         }
         if alerts.len() > outbox::free_slots(&self.table, to, now_ms).await? {
-            let begun = messages::begin_digest(&self.table, to, chat, std::mem::take(&mut alerts), now_ms).await?;
+            let begun =
+                messages::begin_digest(&self.table, to, chat, std::mem::take(&mut alerts), now_ms).await?;
             digests.extend(begun);
         }
         told.truncate(MAX_EDITS);
@@ -340,7 +344,10 @@ impl Post {
         let said = match self.speak(&client, &chat, message, told, told.text.clone()).await {
             // a mistake of ours in the marks must not cost the message
             Err(TelegramError::BadEntities { description }) => {
-                tracing::error!(description, "Telegram does not take the marks of a text: please report this");
+                tracing::error!(
+                    description,
+                    "Telegram does not take the marks of a text: please report this"
+                );
                 self.speak(&client, &chat, message, told, Text::from(told.text.to_string())).await
             }
             said => said,

@@ -15,7 +15,14 @@ pub struct Telegram(Arc<Access>);
 enum Access {
     None,
     Ready(Client),
-    BySecret { secret: Secret, api_url: String, client: OnceCell<Client> },
+    BySecret(Box<BySecret>),
+}
+
+#[derive(Debug)]
+struct BySecret {
+    secret: Secret,
+    api_url: String,
+    client: OnceCell<Client>,
 }
 
 impl Telegram {
@@ -34,7 +41,8 @@ impl Telegram {
     /// One whose token is this secret.
     #[must_use]
     pub fn by_secret(secret: Secret, api_url: String) -> Self {
-        Self(Arc::new(Access::BySecret { secret, api_url, client: OnceCell::new() }))
+        let by_secret = BySecret { secret, api_url, client: OnceCell::new() };
+        Self(Arc::new(Access::BySecret(Box::new(by_secret))))
     }
 
     /// The client, if there is a bot; else the log says why there is none. The next call tries again.
@@ -42,7 +50,8 @@ impl Telegram {
         match &*self.0 {
             Access::None => None,
             Access::Ready(client) => Some(client.clone()),
-            Access::BySecret { secret, api_url, client } => {
+            Access::BySecret(by_secret) => {
+                let BySecret { secret, api_url, client } = &**by_secret;
                 let made = client.get_or_try_init(|| connect(secret, api_url)).await;
                 made.inspect_err(|error| tracing::error!(error, "the bot cannot speak")).ok().cloned()
             }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use runtime::zoned::ZoneName;
 use clap::{Args, Parser, Subcommand};
+use runtime::zoned::ZoneName;
 
 use crate::changeover::StartAt;
 

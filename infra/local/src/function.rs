@@ -96,7 +96,9 @@ impl Deployed {
     pub async fn exists(&self) -> Result<bool, InvocationError> {
         match self.client.get_function_configuration().function_name(&self.name).send().await {
             Ok(_) => Ok(true),
-            Err(SdkError::ServiceError(answer)) if answer.err().is_resource_not_found_exception() => Ok(false),
+            Err(SdkError::ServiceError(answer)) if answer.err().is_resource_not_found_exception() => {
+                Ok(false)
+            }
             Err(source) => Err(self.not_invoked(source)),
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bot::context::SecretHash;
-use delivery::{Post, Telegram};
 use bot::status::Positions;
+use delivery::{Post, Telegram};
 use http::HeaderValue;
 use jiff::tz::TimeZone;
 use rdkafka::config::ClientConfig;
@@ -304,9 +304,15 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         });
     let log = kafka.as_ref().map_or(Log::Spool, Log::Kafka);
     let now_ms = runtime::clock::now_ms();
-    let plan =
-        changeover::plan(&host.table, &host.base_group, &host.mappings.aggregate.topic, log, options.start_at, now_ms)
-            .await?;
+    let plan = changeover::plan(
+        &host.table,
+        &host.base_group,
+        &host.mappings.aggregate.topic,
+        log,
+        options.start_at,
+        now_ms,
+    )
+    .await?;
     let listener = http_api::bind(options.http).await?;
     // before anybody is told that it is ready: until now a signal ends it at once, and nothing is lost
     let mut signals = Signals::listen()?;
@@ -431,7 +437,10 @@ pub async fn rounds(alert: Function, shutdown: Shutdown) -> anyhow::Result<()> {
         match &outcome {
             // said once, and not every few seconds
             Err(error) if !fails => {
-                tracing::warn!(error = runtime::log::with_causes(error), "messages that are due have to wait");
+                tracing::warn!(
+                    error = runtime::log::with_causes(error),
+                    "messages that are due have to wait"
+                );
             }
             _ => {}
         }

@@ -73,20 +73,20 @@ pub fn write_arrival(now: EventTime, capture: &mut impl Write) -> io::Result<usi
 
 impl Household {
     fn write(&self, capture: &mut impl Write) -> io::Result<usize> {
-    // https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html: little-endian, microseconds, link type 127
-    capture.write_all(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
-    capture.write_all(&262_144_u32.to_le_bytes())?;
-    capture.write_all(&127_u32.to_le_bytes())?;
-    for frame in &self.frames {
-        let field = |number: i64| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
-        let length = i64::try_from(frame.bytes.len()).unwrap_or(i64::MAX);
-        capture.write_all(&field(frame.time / SECOND_MS))?;
-        capture.write_all(&field(frame.time % SECOND_MS * 1000))?;
-        capture.write_all(&field(length))?;
-        capture.write_all(&field(length))?;
-        capture.write_all(&frame.bytes)?;
-    }
-    Ok(self.frames.len())
+        // https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-04.html: little-endian, microseconds, link type 127
+        capture.write_all(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
+        capture.write_all(&262_144_u32.to_le_bytes())?;
+        capture.write_all(&127_u32.to_le_bytes())?;
+        for frame in &self.frames {
+            let field = |number: i64| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
+            let length = i64::try_from(frame.bytes.len()).unwrap_or(i64::MAX);
+            capture.write_all(&field(frame.time / SECOND_MS))?;
+            capture.write_all(&field(frame.time % SECOND_MS * 1000))?;
+            capture.write_all(&field(length))?;
+            capture.write_all(&field(length))?;
+            capture.write_all(&frame.bytes)?;
+        }
+        Ok(self.frames.len())
     }
 
     fn live(&mut self) {

@@ -75,7 +75,10 @@ pub async fn set_commands(client: &Client, webhook: &Webhook) {
         outcome = outcome.and(client.set_commands(&bot::commands::commands(chat.role), scope).await);
     }
     if let Err(error) = outcome {
-        tracing::warn!(error = runtime::log::with_causes(&error), "Telegram does not take the list of commands");
+        tracing::warn!(
+            error = runtime::log::with_causes(&error),
+            "Telegram does not take the list of commands"
+        );
     }
 }
 

@@ -30,7 +30,8 @@ pub async fn run(options: OwnerCode) -> anyhow::Result<()> {
 /// When the table does not answer.
 pub async fn print_if_none_owns(table: &Table, client: &Client) -> anyhow::Result<()> {
     let chats = chats::all(table).await?;
-    let owns = |chat: &chats::Chat| chat.role == Role::Owner && chat.is_reached() && chat.id != terminal::CHAT;
+    let owns =
+        |chat: &chats::Chat| chat.role == Role::Owner && chat.is_reached() && chat.id != terminal::CHAT;
     if chats.iter().any(owns) {
         return Ok(());
     }
@@ -39,7 +40,9 @@ pub async fn print_if_none_owns(table: &Table, client: &Client) -> anyhow::Resul
     writeln!(stdout, "This bot has no owner yet. To become it, write to it in Telegram: /start {code}")?;
     match client.user_name().await {
         Ok(name) => writeln!(stdout, "or open https://t.me/{name}?start={code}")?,
-        Err(error) => tracing::warn!(error = runtime::log::with_causes(&error), "the bot's name cannot be asked for"),
+        Err(error) => {
+            tracing::warn!(error = runtime::log::with_causes(&error), "the bot's name cannot be asked for")
+        }
     }
     writeln!(stdout, "The code works once, within 24 hours; a new start prints a new one.")?;
     stdout.flush()?;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use runtime::zoned::{for_people, for_programs};
 use domain::Day;
 use jiff::tz::TimeZone;
+use runtime::zoned::{for_people, for_programs};
 use state::generation::{self, consumer_group};
 use state::quarantine::{self, KEPT_DAYS, Quarantined};
 use state::{Source, Table, identity, progress};

@@ -176,9 +176,11 @@ mod tests {
     #[test]
     fn the_consumer_group_of_mapping_and_function_is_the_same() {
         let template = Template::read().unwrap();
-        for (function, mapping) in
-            [("Aggregate", "AggregateMapping"), ("Materialize", "WatchListMapping"), ("Alert", "AlertMapping")]
-        {
+        for (function, mapping) in [
+            ("Aggregate", "AggregateMapping"),
+            ("Materialize", "WatchListMapping"),
+            ("Alert", "AlertMapping"),
+        ] {
             let properties = template.properties(function).unwrap();
             let group = template.mapping(mapping).unwrap().consumer_group;
             assert_eq!(properties.pointer("/Environment/Variables/CONSUMER_GROUP").unwrap(), &json!(group));

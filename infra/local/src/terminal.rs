@@ -66,7 +66,8 @@ impl Terminal {
     pub async fn chat(self, webhook: Webhook) -> anyhow::Result<()> {
         let handle = Handle::current();
         let mut editor = DefaultEditor::new().context("the terminal cannot be used for a chat")?;
-        let mut printer = editor.create_external_printer().context("the terminal cannot be used for a chat")?;
+        let mut printer =
+            editor.create_external_printer().context("the terminal cannot be used for a chat")?;
         let buttons = Buttons::default();
         let mut calls = self.calls;
         let said = Said { buttons: Arc::clone(&buttons), ..Said::default() };

@@ -53,46 +53,58 @@ enum Wanted {
 }
 
 /// Every topic that Probegram reads or writes.
-const TOPICS: &[Topic] = &[Topic {
-    name: "pcap",
-    partitions: 4,
-    settings: &[
-        Setting {
-            name: "message.timestamp.type",
-            value: "LogAppendTime",
-            wanted: Wanted::Exactly,
-            consequence: "retention goes by the time that a producer gives, so an old capture that it dates itself is deleted at \
+const TOPICS: &[Topic] = &[
+    Topic {
+        name: "pcap",
+        partitions: 4,
+        settings: &[
+            Setting {
+                name: "message.timestamp.type",
+                value: "LogAppendTime",
+                wanted: Wanted::Exactly,
+                consequence: "retention goes by the time that a producer gives, so an old capture that it dates itself is deleted at \
                           once, and one record from the future makes Kafka refuse its whole batch",
-        },
-        Setting {
-            name: "cleanup.policy",
-            value: "delete",
-            wanted: Wanted::Exactly,
-            consequence: "records have the device's address as their key: compaction keeps one frame of each device, and a \
+            },
+            Setting {
+                name: "cleanup.policy",
+                value: "delete",
+                wanted: Wanted::Exactly,
+                consequence: "records have the device's address as their key: compaction keeps one frame of each device, and a \
                           rebuild counts no other",
-        },
-        Setting {
-            name: "retention.ms",
-            value: "2592000000",
-            wanted: Wanted::AtLeastMs(2_592_000_000),
-            consequence: "a rebuild reaches no further back than this, and what the functions do not read in that time is lost",
-        },
-        Setting {
-            name: "retention.bytes",
-            value: "-1",
-            wanted: Wanted::NoLimit,
-            consequence: "a busy day pushes out records before their time",
-        },
-        Setting {
-            // Lambda's event has at most 6 MB, and base64 makes 4 of 3: <https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html>
-            name: "max.message.bytes",
-            value: "1048588",
-            wanted: Wanted::Bytes(1_048_588, 4_194_304),
-            consequence: "Lambda takes 6 MB of JSON with base64, so a record of more than about 4.5 MB is never delivered and \
+            },
+            Setting {
+                name: "retention.ms",
+                value: "2592000000",
+                wanted: Wanted::AtLeastMs(2_592_000_000),
+                consequence: "a rebuild reaches no further back than this, and what the functions do not read in that time is lost",
+            },
+            Setting {
+                name: "retention.bytes",
+                value: "-1",
+                wanted: Wanted::NoLimit,
+                consequence: "a busy day pushes out records before their time",
+            },
+            Setting {
+                // Lambda's event has at most 6 MB, and base64 makes 4 of 3: <https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html>
+                name: "max.message.bytes",
+                value: "1048588",
+                wanted: Wanted::Bytes(1_048_588, 4_194_304),
+                consequence: "Lambda takes 6 MB of JSON with base64, so a record of more than about 4.5 MB is never delivered and \
                           holds its partition up; below 1 MB Kafka refuses batches of the agent",
-        },
-    ],
-}];
+            },
+        ],
+    },
+    Topic {
+        name: "ssid_alert_list",
+        partitions: 1,
+        settings: &[Setting {
+            name: "cleanup.policy",
+            value: "compact",
+            wanted: Wanted::Exactly,
+            consequence: "a network that was listed long ago is forgotten by Kafka, and a new table does not watch it",
+        }],
+    },
+];
 
 /// Checks all topics, and makes those that are missing if that is wanted.
 ///
@@ -192,7 +204,12 @@ impl Topic {
             .iter()
             .map(|setting| format!("{}: {}", setting.name, in_words(setting.name, setting.value)))
             .collect();
-        format!("topic {}: made, with {} partitions; {}\n", self.name, self.partitions, settings.join(", "))
+        let partitions = if self.partitions == 1 {
+            "1 partition".to_owned()
+        } else {
+            format!("{} partitions", self.partitions)
+        };
+        format!("topic {}: made, with {partitions}; {}\n", self.name, settings.join(", "))
     }
 }
 

@@ -1,0 +1,2 @@
+//! From a probe request to its message.
+fn main() {}
