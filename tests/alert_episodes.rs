@@ -439,7 +439,9 @@ impl Schedule {
             let (operation, body) = self.table.peek(which);
             let key = body["Key"]["pk"]["S"].as_str().unwrap_or_default();
             // the note that a message was sent: without it, or its answer, somebody may send it again
+            let notes_it = body["ExpressionAttributeValues"][":sent"].is_object();
             if operation == "UpdateItem"
+                && notes_it
                 && let Some(id) = key.strip_prefix("MESSAGE#").and_then(MessageId::read)
             {
                 *self.excuses.entry(id).or_default() += 1;
@@ -498,7 +500,7 @@ impl Schedule {
                     return Ok(());
                 }
                 quiet_rounds += 1;
-                self.clock += 90 * 1000;
+                self.clock += 6 * MINUTE_MS; // more than half of the longest pause
                 NOW_MS.set(self.clock);
                 self.begin_round();
             }
@@ -536,7 +538,15 @@ impl Schedule {
                     }
                     // it may have been sent before it came into a digest: somebody died in between
                 }
-                (State::Sent { .. }, Content::Digest(_)) => self.counts.digests += 1,
+                (State::Sent { .. }, Content::Digest(_)) => {
+                    self.counts.digests += 1;
+                    let members =
+                        messages.iter().filter(|other| other.state == State::Digested(message.id.clone()));
+                    if members.count() == 0 {
+                        return Err(format!("{} was sent, and tells nothing", message.id));
+                    }
+                }
+                (State::Dropped(_), Content::Digest(_)) => {} // nothing was left for it
                 other => return Err(format!("{} is left over: {other:?}", message.id)),
             }
             let doubled = sent.len().saturating_sub(usize::from(matches!(message.state, State::Sent { .. })));

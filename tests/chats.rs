@@ -160,7 +160,7 @@ impl Bot {
             listed: Some(Listed { reason: Some(format!("the {name}")), cooldown_ms: None }),
         };
         let records: Vec<_> = ssids.iter().enumerate().map(record).collect();
-        watches::absorb(&self.context.table, &source("ssid_alert_list"), &records, now_ms()).await.unwrap();
+        watches::absorb(&self.context.table, &source("ssid_alert_list"), &records).await.unwrap();
     }
 
     /// Probe requests: who, for what, how long ago.

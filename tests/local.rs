@@ -251,7 +251,7 @@ fn status_tells_how_far_the_table_is() {
     let status = local.status();
     let groups: Vec<_> = status["groups"].as_object().unwrap().iter().collect();
     assert!(groups.len() == 1 && groups[0].0.starts_with("probegram-alert-"), "{status}");
-    assert_eq!(*groups[0].1, partition(3, 4), "alert reads the same spool for itself");
+    assert_eq!(*groups[0].1, partition(4, 5), "alert reads the same spool for itself");
 
     drop(local);
     let local = Local::in_directory(data.path());

@@ -15,6 +15,7 @@ use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{Environment, FunctionCode, Runtime as LambdaRuntime, State};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -145,6 +146,46 @@ impl Lambda {
                 self.runtime.block_on(self.client.get_function().function_name(name).send()).ok()?;
             (function.configuration()?.state() == Some(&State::Active)).then_some(())
         });
+    }
+
+    /// What a function has written so far to standard output and standard error, as CloudWatch has it. ministack puts it there at
+    /// the end of an invocation: what is written just then may come with the next one.
+    ///
+    /// # Panics
+    /// If there is nothing, or more than one answer holds: 49 invocations, 9,999 lines of each.
+    #[must_use]
+    pub fn log(&self, function: &str) -> String {
+        const MOST_STREAMS: usize = 50;
+        const MOST_EVENTS: usize = 10_000;
+        let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let ask = async |operation: &str, request: serde_json::Value| {
+            let call = client
+                .post(self.endpoint())
+                .header("x-amz-target", format!("Logs_20140328.{operation}"))
+                .header("content-type", "application/x-amz-json-1.1")
+                .body(request.to_string());
+            let answer = call.send().await.expect("an answer").text().await.expect("a whole answer");
+            serde_json::from_str::<serde_json::Value>(&answer).expect("JSON")
+        };
+        let group = format!("/aws/lambda/{function}");
+        self.runtime.block_on(async {
+            let streams = ask("DescribeLogStreams", json!({"logGroupName": group})).await;
+            let streams =
+                streams["logStreams"].as_array().unwrap_or_else(|| panic!("no log: {streams}")).clone();
+            assert!(streams.len() < MOST_STREAMS, "there were more invocations than can be asked for");
+            let mut log = String::new();
+            for stream in &streams {
+                let of_one = json!({"logGroupName": group, "logStreamNames": [stream["logStreamName"]]});
+                let answer = ask("FilterLogEvents", of_one).await;
+                let events = answer["events"].as_array().unwrap_or_else(|| panic!("no log: {answer}"));
+                assert!(events.len() < MOST_EVENTS, "one invocation has logged more than can be asked for");
+                for event in events {
+                    log.push_str(event["message"].as_str().expect("a line"));
+                    log.push('\n');
+                }
+            }
+            log
+        })
     }
 
     /// What kills its environments, wherever it is called.

@@ -4,13 +4,13 @@ use delivery::{Delivered, Post, Telegram};
 use jiff::tz::TimeZone;
 use runtime::KafkaEvent;
 use runtime::environment::{Environment, Incomplete};
-use runtime::secret::{Place as SecretPlace, Secret};
+use runtime::secret::Place as SecretPlace;
 use runtime::zoned::ZoneName;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use state::episodes::{self, Case};
 use state::messages::{Destination, MessageId};
-use state::progress::{Place, Progress, Tracker};
+use state::progress::{Place, Tracker};
 use state::{Source, Table};
 
 use crate::error::Error;
@@ -19,10 +19,6 @@ use crate::watch_list::WatchList;
 
 /// The schedule's event is short; a batch of records is not read twice to see what it is.
 const MAX_SCHEDULE_BYTES: usize = 4 * 1024;
-/// How far the kept position may be behind where nothing was watched for, in milliseconds of Kafka timestamps: a write for each batch
-/// would cost more than everything else. After a restart so much is read again, and nothing in it matters.
-const POSITION_EVERY_MS: i64 = 60 * 1000;
-
 /// What the function works with.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -72,7 +68,7 @@ impl Context {
         let max_age_hours = environment.optional("MAX_AGE_HOURS").unwrap_or(Self::MAX_AGE_HOURS);
         environment.check()?;
         let table = table(name).await;
-        let telegram = Telegram::by_secret(Secret::at(SecretPlace::SecretsManager(secret), None), api_url);
+        let telegram = Telegram::by_secret(SecretPlace::SecretsManager(secret), api_url);
         let now_ms = runtime::clock::now_ms;
         let post = Post::new(table.clone(), time_zone, now_ms, telegram);
         Ok(Self { table, group, post, max_age_ms: Self::max_age_ms(max_age_hours), now_ms })
@@ -112,7 +108,6 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
         let now_ms = (context.now_ms)();
         let ours = records.get(ours..).unwrap_or_default();
         let sighted = sighted::sort_out(ours, &mut list, context.max_age_ms, now_ms);
-        let is_quiet = sighted.by_case.is_empty();
         let told: Vec<_> = sighted.by_case.values().map(|(of, _)| list.destinations(*of)).collect();
         let cases: Vec<Case<'_>> = sighted
             .by_case
@@ -120,14 +115,13 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
             .zip(&told)
             .filter_map(|(((_, _, who), (of, sightings)), to)| {
                 let (chat, watch) = list.chat_and_watch(of)?;
-                Some(Case { chat: chat.id, watch, who, to, sightings })
+                // a webhook of another watch alone may be all that a chat has
+                (!to.is_empty()).then_some(Case { chat: chat.id, watch, who, to, sightings })
             })
             .collect();
         let of_partition = episodes::absorb(&context.table, &source, &cases, now_ms).await?;
         opened.extend(of_partition.messages);
-        if !is_quiet || is_position_old(progress, &places) {
-            tracker.advance(progress, &places).await?;
-        }
+        tracker.advance(progress, &places).await?;
         report.matched += sighted.matched;
         report.too_old += sighted.too_old;
     }
@@ -139,11 +133,6 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
     });
     tracing::debug!(?report, watches = ?list.count(), "absorbed a batch");
     Ok(report)
-}
-
-fn is_position_old(progress: Progress, batch: &[Place]) -> bool {
-    let newest = batch.iter().map(|place| place.timestamp).max().unwrap_or(-1);
-    progress.through < 0 || newest.saturating_sub(progress.timestamp) >= POSITION_EVERY_MS
 }
 
 /// Whether an event is the schedule's: what `template.yaml` gives it, or what EventBridge sends by itself.

@@ -29,7 +29,9 @@ impl WatchList {
     pub(crate) async fn load(table: &Table) -> Result<Self, state::Error> {
         let (mut chats, watches, hooks) =
             futures::try_join!(chats::all(table), watches::all(table), hooks::all(table))?;
-        chats.retain(Chat::is_reached);
+        // one that cannot be reached may have webhooks that can
+        let has_hook = |chat: &Chat| hooks.iter().any(|hook| hook.chat == chat.id && hook.stopped.is_none());
+        chats.retain(|chat| chat.moved_to.is_none() && (chat.is_reached() || has_hook(chat)));
         Ok(Self { chats, watches, hooks, known: FxHashMap::default() })
     }
 
@@ -59,15 +61,7 @@ impl WatchList {
         for (place, chat) in self.chats.iter().enumerate() {
             let mut wanted: Vec<(usize, &Watch)> =
                 matching.iter().filter(|(_, watch)| chat.wants(watch)).copied().collect();
-            wanted.sort_by(|(_, a), (_, b)| {
-                if a.precedes(b) {
-                    std::cmp::Ordering::Less
-                } else if b.precedes(a) {
-                    std::cmp::Ordering::Greater
-                } else {
-                    std::cmp::Ordering::Equal
-                }
-            });
+            wanted.sort_by_key(|(_, watch)| watch.rank());
             if !wanted.is_empty() {
                 found.push((place, wanted.into_iter().map(|(watch, _)| watch).collect()));
             }
@@ -98,7 +92,8 @@ impl WatchList {
             is_of_chat && hook.watch.is_none_or(|only| only == watch.id())
         });
         let hooks = hooks.map(|hook| Destination::Hook(hook.id.clone()));
-        std::iter::once(Destination::Chat(chat.id)).chain(hooks).collect()
+        let chat = chat.is_reached().then_some(Destination::Chat(chat.id));
+        chat.into_iter().chain(hooks).collect()
     }
 
     /// Whether nobody watches anything.

@@ -71,6 +71,7 @@ async fn try_press(data: &str, asking: &Asking<'_>) -> Result<Pressed, Error> {
             }
             Err(_) => Ok(unknown()),
         },
+        hooks::UNHOOK if !state::hooks::is_id(of) => Ok(unknown()),
         hooks::UNHOOK => {
             let was_there = state::hooks::remove(asking.table(), of).await?;
             let told = if was_there { "The webhook is removed" } else { "The webhook was removed already" };
@@ -129,7 +130,12 @@ async fn of_alert(verb: &str, id: &MessageId, asking: &Asking<'_>) -> Result<Str
             Who::Device(_) => return Ok(settings::too_many().text.to_string()),
         },
         _ => {
-            watching::end(asking, origin, &alert.pattern).await?;
+            // its own, and the topic's if that has the same
+            for watch in
+                watching::of_chat(asking).await?.iter().filter(|watch| watch.pattern == alert.pattern)
+            {
+                watching::end(asking, watch.origin, &watch.pattern).await?;
+            }
             "no longer watched".to_owned()
         }
     };

@@ -39,6 +39,11 @@ pub fn commands(role: Role) -> Vec<(&'static str, &'static str)> {
     OF_MEMBERS.iter().chain(of_owners).copied().collect()
 }
 
+/// Whether there is such a command.
+pub(crate) fn is_known(name: &str) -> bool {
+    name == "start" || commands(Role::Owner).iter().any(|(command, _)| *command == name)
+}
+
 /// Whether a command is for owners alone.
 pub(crate) fn is_of_owners(name: &str) -> bool {
     OF_OWNERS.iter().any(|(command, _)| *command == name)

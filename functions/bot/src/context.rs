@@ -3,7 +3,7 @@
 use delivery::{Post, Telegram};
 use jiff::tz::TimeZone;
 use runtime::environment::{Environment, Incomplete};
-use runtime::secret::{Place, Secret};
+use runtime::secret::Place;
 use runtime::zoned::ZoneName;
 use sha2::{Digest as _, Sha256};
 use state::{Generation, Table};
@@ -87,7 +87,7 @@ impl Context {
         let telegram = match token {
             Some(name) => {
                 let api_url = api_url.unwrap_or_else(|| telegram::client::API_URL.to_owned());
-                Telegram::by_secret(Secret::at(Place::SecretsManager(name), None), api_url)
+                Telegram::by_secret(Place::SecretsManager(name), api_url)
             }
             None => Telegram::none(),
         };

@@ -5,19 +5,31 @@ use domain::{Mac, Ssid};
 use crate::asking::Asking;
 use crate::error::Error;
 use crate::reply::{self, Reply};
-use crate::{commands, hooks, members, report, settings, watching};
+use crate::{commands, courtesy, hooks, members, report, settings, watching};
 
 /// Answers a text that somebody wrote. When the table does not answer, it says so and the log says why. Nothing is said to what
 /// people in a group say to each other: with privacy mode off, and to an administrator, Telegram shows all of it.
 pub(crate) async fn answer(text: &str, asking: &Asking<'_>) -> Option<Reply> {
     let text = text.trim();
-    if !asking.is_private && !text.starts_with('/') && text.parse::<Mac>().is_err() {
+    if !asking.is_private && !is_for_us(text, asking).await {
         return None;
     }
     Some(try_answer(text, asking).await.unwrap_or_else(|error| {
         tracing::error!(error = runtime::log::with_causes(&error), "a question could not be answered");
         reply::QUERY_FAILED.into()
     }))
+}
+
+/// Whether something that was written in a group is meant for this bot: a command of ours, unless it names another bot, or a device.
+async fn is_for_us(text: &str, asking: &Asking<'_>) -> bool {
+    let Some(command) = text.strip_prefix('/') else { return text.parse::<Mac>().is_ok() };
+    let word = command.split(char::is_whitespace).next().unwrap_or(command);
+    match word.split_once('@') {
+        Some((_, addressee)) => {
+            courtesy::user_name(asking.context).await.is_none_or(|name| name.eq_ignore_ascii_case(addressee))
+        }
+        None => commands::is_known(&word.to_ascii_lowercase()),
+    }
 }
 
 async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
@@ -63,7 +75,7 @@ async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
         ("hook", "") => Ok(reply::usage("/hook https://example.com/alerts json").into()),
         ("hook", asked) => hooks::hook(asked, asking).await,
         ("hooks", _) => hooks::hooks(asking).await,
-        ("unhook", "") => Ok(reply::usage("/unhook aB3dE6gH").into()),
+        ("unhook", "") => Ok(reply::usage("/unhook a1b2c3d4").into()),
         ("unhook", asked) => hooks::unhook(asked, asking).await,
         _ => Ok(reply::unknown_command(&format!("/{name}")).into()),
     }

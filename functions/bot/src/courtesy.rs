@@ -36,8 +36,7 @@ pub(crate) async fn answer_callback(context: &Context, answer: &CallbackAnswer) 
 
 /// The bot's name in links.
 pub(crate) async fn user_name(context: &Context) -> Option<String> {
-    let client = context.post.telegram.client().await?;
-    done("the bot's name", client.user_name()).await
+    done("the bot's name", context.post.telegram.user_name()).await?
 }
 
 /// Edits an alert to what it tells now.

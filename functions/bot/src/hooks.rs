@@ -48,7 +48,7 @@ pub(crate) async fn hook(asked: &str, asking: &Asking<'_>) -> Result<Reply, Erro
         return Ok(format!("🛎 There are at most {MAX_HOOKS} webhooks: /unhook one first.").into());
     }
     let id = watch.as_ref().map(Watch::id);
-    let hook = list::make(asking.table(), asking.chat.id, id, url, format, list::new_signing_key()?).await?;
+    let hook = list::make(asking.table(), asking.chat.id, id, url, format).await?;
     let mut text = Text::new()
         .plain("🪝 Webhook ")
         .code(&hook.id)
@@ -103,7 +103,7 @@ fn line(hook: &Hook, watches: &[Watch], asking: &Asking<'_>) -> Text {
 
 /// `/unhook ID`
 pub(crate) async fn unhook(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
-    Ok(match list::remove(asking.table(), asked).await? {
+    Ok(match list::is_id(asked) && list::remove(asking.table(), asked).await? {
         true => Text::new().plain("🪝 Webhook ").code(reply::echo(asked)).plain(" is removed.").into(),
         false => Text::new()
             .plain("🛎 There is no webhook ")

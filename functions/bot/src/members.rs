@@ -33,6 +33,7 @@ pub(crate) async fn claim(
     let now_ms = (context.now_ms)();
     let Some(role) = codes::redeem(&context.table, code, chat.id, now_ms).await? else { return Ok(None) };
     chats::allow(&context.table, chat.id, role, chat.title.as_deref(), now_ms).await?;
+    codes::end(&context.table, code).await?;
     courtesy::offer_commands(context, chat.id, role).await;
     tracing::info!(chat = chat.id, %role, "a chat was let in by a code");
     Ok(Some(welcome(role, chat.is_private())))
@@ -62,6 +63,7 @@ pub(crate) async fn start(code: &str, asking: &Asking<'_>) -> Result<Reply, Erro
     {
         let role = given.max(role);
         chats::allow(asking.table(), id, role, None, asking.now_ms).await?;
+        codes::end(asking.table(), code).await?;
         courtesy::offer_commands(asking.context, id, role).await;
         return Ok(welcome(role, asking.is_private));
     }

@@ -199,9 +199,7 @@ pub(crate) fn stranger(chat_id: i64) -> String {
 
 /// What somebody wrote, fit to stand in a line.
 pub(crate) fn echo(text: &str) -> String {
-    let line: String =
-        text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
-    limit::cut(line.trim(), MAX_ECHO_UNITS)
+    limit::line(text, MAX_ECHO_UNITS)
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub(crate) async fn watch(asked: &str, asking: &Asking<'_>) -> Result<Reply, Err
 async fn confirmed(asking: &Asking<'_>, watch: &Watch, how: &str) -> Result<Reply, Error> {
     let mut text = Text::new().plain(how).code(reply::name(&watch.pattern));
     if let Some(reason) = &watch.reason {
-        text = text.plain(format!(": {}", in_a_line(reason)));
+        text = text.plain(format!(": {}", limit::line(reason, domain::watch::MAX_REASON_CHARS)));
     }
     text = text.plain(match watch.cooldown_ms {
         0 => "\nEvery probe request is told in a message of its own.".to_owned(),
@@ -201,7 +201,7 @@ fn line(watch: &Watch, asking: &Asking<'_>) -> Text {
     }
     let mut text = Text::new().code(reply::name(&watch.pattern));
     if let Some(reason) = &watch.reason {
-        text = text.plain(format!(" : {}", in_a_line(reason)));
+        text = text.plain(format!(" : {}", limit::line(reason, domain::watch::MAX_REASON_CHARS)));
     }
     if about.is_empty() { text } else { text.plain(format!(" ({})", about.join(", "))) }
 }
@@ -317,10 +317,4 @@ pub(crate) fn not_read(why: &NotRead) -> Reply {
 /// A name that is read back as one.
 fn quoted(name: &str) -> String {
     if name.contains(' ') { format!("\"{name}\"") } else { name.to_owned() }
-}
-
-/// What somebody wrote, fit to stand in a line.
-fn in_a_line(reason: &str) -> String {
-    let line = reason.chars().map(|character| if character.is_control() { ' ' } else { character });
-    limit::cut(line.collect::<String>().trim(), domain::watch::MAX_REASON_CHARS)
 }

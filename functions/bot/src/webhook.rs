@@ -13,7 +13,7 @@ use telegram::{Message, Update};
 use crate::asking::Asking;
 use crate::context::Context;
 use crate::error::Error;
-use crate::{buttons, conversation, members, reply};
+use crate::{buttons, conversation, courtesy, members, reply};
 
 /// The header that carries the secret token that was given to `setWebhook`.
 pub(crate) const SECRET_HEADER: &str = "x-telegram-bot-api-secret-token";
@@ -143,6 +143,7 @@ async fn act(
         }
         Event::Becomes(to) => {
             chats::migrate(&context.table, chat.id, *to).await?;
+            courtesy::offer_commands(context, *to, chat.role).await;
             Ok(None)
         }
     }

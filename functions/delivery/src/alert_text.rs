@@ -3,7 +3,6 @@
 use domain::{Ssid, Who};
 use jiff::tz::TimeZone;
 use runtime::zoned::{for_people, time_of_day};
-use state::device::Device;
 use state::messages::{Alert, Message, State};
 use telegram::{Button, Keyboard, Text, limit};
 
@@ -14,21 +13,24 @@ const MAX_OTHER_SSIDS: usize = 5;
 /// A name, or a reason, in a message: an SSID of escapes has up to 1,020 characters.
 const MAX_NAME_UNITS: usize = 256;
 
-/// The text of an alert. `device` is what else is known of who sent it.
-pub(crate) fn text(
-    message: &Message,
-    alert: &Alert,
-    device: Option<&Device>,
-    zone: &TimeZone,
-    now_ms: i64,
-) -> Text {
+/// Other networks that a device has looked for.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    /// Those of late first.
+    pub(crate) ssids: Vec<Ssid>,
+    /// Whether there may be more.
+    pub(crate) may_be_more: bool,
+}
+
+/// The text of an alert.
+pub(crate) fn text(message: &Message, alert: &Alert, others: &Others, zone: &TimeZone, now_ms: i64) -> Text {
     let mut text = Text::new().plain("📣 At ").plain(for_people(alert.time, zone)).append(who(alert));
     text = text.plain(" probed for SSID ").code(name(&alert.ssid));
     if let Some(late) = late(message, alert, now_ms) {
         text = text.plain(late);
     }
     text = text.plain("\n\nThis SSID is being tracked because: ").plain(reason(alert));
-    let details = details(alert, device);
+    let details = details(alert, others);
     if !details.as_str().is_empty() {
         text = text.plain("\n").append(details);
     }
@@ -77,15 +79,9 @@ pub(crate) fn name(ssid: &Ssid) -> String {
 /// Why a network is watched, in a line.
 pub(crate) fn reason(alert: &Alert) -> String {
     match &alert.reason {
-        Some(reason) => in_a_line(reason),
+        Some(reason) => limit::line(reason, MAX_NAME_UNITS),
         None => format!("{} is on the watch list", limit::cut(&alert.pattern.to_string(), MAX_NAME_UNITS)),
     }
-}
-
-/// What somebody wrote, fit to stand in a line.
-fn in_a_line(text: &str) -> String {
-    let line = text.chars().map(|character| if character.is_control() { ' ' } else { character });
-    limit::cut(line.collect::<String>().trim(), MAX_NAME_UNITS)
 }
 
 fn late(message: &Message, alert: &Alert, now_ms: i64) -> Option<String> {
@@ -108,8 +104,8 @@ fn for_how_long(ms: i64) -> String {
 }
 
 /// Signal and sensor, and which other networks the device has looked for.
-fn details(alert: &Alert, device: Option<&Device>) -> Text {
-    let sensor = alert.sensor.as_deref().map(in_a_line);
+fn details(alert: &Alert, others: &Others) -> Text {
+    let sensor = alert.sensor.as_deref().map(|sensor| limit::line(sensor, MAX_NAME_UNITS));
     let mut text = match (alert.signal_dbm, sensor) {
         (Some(signal), Some(sensor)) => Text::new().plain(format!("{signal} dBm at ")).code(sensor),
         (Some(signal), None) => Text::new().plain(format!("{signal} dBm")),
@@ -117,21 +113,16 @@ fn details(alert: &Alert, device: Option<&Device>) -> Text {
         (None, None) => Text::new(),
     };
     let separator = if text.as_str().is_empty() { "" } else { " · " };
-    let others: Vec<&Ssid> = device
-        .iter()
-        .flat_map(|device| &device.ssids)
-        .map(|(ssid, _)| ssid)
-        .filter(|ssid| **ssid != alert.ssid)
-        .collect();
-    if others.is_empty() || alert.who == Who::Passing {
+    if others.ssids.is_empty() {
         return text;
     }
     text = text.plain(separator).plain("also looked for ");
-    for (position, ssid) in others.iter().take(MAX_OTHER_SSIDS).enumerate() {
+    for (position, ssid) in others.ssids.iter().take(MAX_OTHER_SSIDS).enumerate() {
         text = text.plain(if position == 0 { "" } else { ", " }).code(name(ssid));
     }
-    match others.len().saturating_sub(MAX_OTHER_SSIDS) {
+    match others.ssids.len().saturating_sub(MAX_OTHER_SSIDS) {
         0 => text,
+        _ if others.may_be_more => text.plain(" and others"),
         more => text.plain(format!(" and {more} more")),
     }
 }
@@ -150,7 +141,6 @@ fn counted(alert: &Alert, zone: &TimeZone) -> String {
 
 #[cfg(test)]
 mod tests {
-    use domain::tally::Tally;
     use domain::{Mac, Pattern};
     use state::messages::{Content, Counted, Destination, MessageId};
 
@@ -176,11 +166,11 @@ mod tests {
         }
     }
 
-    fn told(alert: &Alert, device: Option<&Device>, now_ms: i64) -> String {
+    fn told(alert: &Alert, others: &Others, now_ms: i64) -> String {
         let id = MessageId::of_opening(&Destination::Chat(1), alert.watch, "pcap@1/0", 7);
         let content = Content::Alert(Box::new(alert.clone()));
         let message = Message::new(id, Destination::Chat(1), 1, content, TIME);
-        text(&message, alert, device, &TimeZone::get("Europe/London").unwrap(), now_ms).to_string()
+        text(&message, alert, others, &TimeZone::get("Europe/London").unwrap(), now_ms).to_string()
     }
 
     #[test]
@@ -188,7 +178,7 @@ mod tests {
         let mut bare = alert("78:67:d7:48:e5:c7");
         (bare.signal_dbm, bare.sensor) = (None, None);
         assert_eq!(
-            told(&bare, None, TIME),
+            told(&bare, &Others::default(), TIME),
             "📣 At 2020-04-23 18:14:56 BST MAC address 78:67:d7:48:e5:c7 probed for SSID RNM-GUEST\n\n\
              This SSID is being tracked because: guest network"
         );
@@ -198,11 +188,9 @@ mod tests {
     fn an_alert_tells_what_one_wants_to_know_next() {
         let mut alert = alert("78:67:d7:48:e5:c7");
         alert.counted = Counted { count: 14, last: TIME + 6 * 60_000, addresses: 1 };
-        let tally = Tally::default();
-        let name = |number: usize| (Ssid::new(format!("net{number}").into_bytes()).unwrap(), tally.clone());
-        let mut device = Device { ssids: (0..7).map(name).collect(), ..Device::default() };
-        device.ssids.push((alert.ssid.clone(), tally.clone()));
-        let text = told(&alert, Some(&device), TIME + 20 * 60 * 60 * 1000);
+        let name = |number: usize| Ssid::new(format!("net{number}").into_bytes()).unwrap();
+        let others = Others { ssids: (0..7).map(name).collect(), may_be_more: false };
+        let text = told(&alert, &others, TIME + 20 * 60 * 60 * 1000);
         assert!(text.contains("RNM-GUEST (late: seen 20 h ago)\n\n"), "{text}");
         let tail = "\n-63 dBm at hallway · also looked for net0, net1, net2, net3, net4 and 2 more\n14 probes until 18:20";
         assert!(text.ends_with(tail), "{text}");
@@ -211,9 +199,12 @@ mod tests {
     #[test]
     fn passing_phones_are_told_together() {
         let mut alert = alert("62:45:b6:c6:7e:03");
-        assert!(told(&alert, None, TIME).contains("MAC address 62:45:b6:c6:7e:03 (random address) probed"));
+        assert!(
+            told(&alert, &Others::default(), TIME)
+                .contains("MAC address 62:45:b6:c6:7e:03 (random address) probed")
+        );
         alert.counted = Counted { count: 9, last: TIME + 24 * 60 * 60 * 1000, addresses: 3 };
-        let text = told(&alert, None, TIME);
+        let text = told(&alert, &Others::default(), TIME);
         assert!(text.starts_with("📣 At 2020-04-23 18:14:56 BST 3 passing phones probed for SSID"), "{text}");
         assert!(text.ends_with("9 probes of 3 passing phones until 2020-04-24 18:14:56 BST"), "{text}");
     }
@@ -224,7 +215,7 @@ mod tests {
         alert.ssid = Ssid::new([0xff; 255]).unwrap();
         alert.reason = Some("a\nb\u{7}".repeat(1_000));
         alert.sensor = Some("\n".repeat(5_000));
-        let text = told(&alert, None, TIME);
+        let text = told(&alert, &Others::default(), TIME);
         assert!(telegram::limit::units(&text) < 1_000 && text.lines().count() <= 4, "{text}");
     }
 }

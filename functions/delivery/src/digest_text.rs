@@ -1,8 +1,8 @@
 //! How a digest is told: what messages would have said that were too many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{EventTime, Ssid};
+use domain::{Ssid, Who};
 use jiff::tz::TimeZone;
 use runtime::zoned::{for_people, time_of_day};
 use state::messages::Alert;
@@ -15,42 +15,48 @@ const MAX_LINES: usize = 20;
 
 /// The text of a digest of these alerts.
 pub(crate) fn text(alerts: &[&Alert], zone: &TimeZone) -> Text {
-    #[derive(Default)]
-    struct Line {
-        devices: usize,
-        probes: u64,
-        reason: String,
+    let mut by_ssid: BTreeMap<&Ssid, Vec<&Alert>> = BTreeMap::new();
+    for &alert in alerts {
+        by_ssid.entry(&alert.ssid).or_default().push(alert);
     }
-    let mut lines: BTreeMap<&Ssid, Line> = BTreeMap::new();
-    let (mut first, mut last, mut devices) = (EventTime::MAX, EventTime::MIN, 0);
-    for alert in alerts {
-        let line = lines.entry(&alert.ssid).or_default();
-        line.devices += alert.counted.addresses;
-        line.probes += alert.counted.count;
-        line.reason = reason(alert);
-        devices += alert.counted.addresses;
-        (first, last) = (first.min(alert.time), last.max(alert.counted.last));
-    }
-    let mut lines: Vec<(&Ssid, Line)> = lines.into_iter().collect();
-    lines.sort_by(|(a, line_a), (b, line_b)| line_b.devices.cmp(&line_a.devices).then_with(|| a.cmp(b)));
+    let mut lines: Vec<(&Ssid, usize, Vec<&Alert>)> =
+        by_ssid.into_iter().map(|(ssid, alerts)| (ssid, devices(&alerts), alerts)).collect();
+    lines.sort_by(|(a, devices_a, _), (b, devices_b, _)| devices_b.cmp(devices_a).then_with(|| a.cmp(b)));
+    let first = alerts.iter().map(|alert| alert.time).min().unwrap_or_default();
+    let last = alerts.iter().map(|alert| alert.counted.last).max().unwrap_or_default();
     let mut text = Text::new().plain(format!(
         "📣 {} looked for watched networks from {} to {}: too many for a message each.",
-        plural(devices as u64, "device"),
+        plural(devices(alerts) as u64, "device"),
         for_people(first, zone),
         time_of_day(last, zone)
     ));
-    for (ssid, line) in lines.iter().take(MAX_LINES) {
+    for (ssid, devices, alerts) in lines.iter().take(MAX_LINES) {
+        let probes = alerts.iter().map(|alert| alert.counted.count).sum();
         text = text.plain("\n\t").code(name(ssid)).plain(format!(
-            " : {}, {} ({})",
-            plural(line.devices as u64, "device"),
-            plural(line.probes, "probe"),
-            limit::cut(&line.reason, 60)
+            " : {}, {}",
+            plural(*devices as u64, "device"),
+            plural(probes, "probe")
         ));
+        if let Some(alert) = alerts.last() {
+            text = text.plain(format!(" ({})", limit::cut(&reason(alert), 60)));
+        }
     }
     match lines.len().saturating_sub(MAX_LINES) {
         0 => text,
         more => text.plain(format!("\n\tand {more} more networks")),
     }
+}
+
+/// How many devices there were: each counts once, and of passing phones each address of each episode.
+fn devices(alerts: &[&Alert]) -> usize {
+    let mut known = BTreeSet::new();
+    let new = |alert: &&&Alert| match alert.who {
+        Who::Device(mac) => known.insert(mac),
+        Who::Passing => false,
+    };
+    let devices = alerts.iter().filter(new).count();
+    let passing = alerts.iter().filter(|alert| alert.who == Who::Passing);
+    devices + passing.map(|alert| alert.counted.addresses).sum::<usize>()
 }
 
 fn plural(count: u64, what: &str) -> String {

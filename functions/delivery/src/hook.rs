@@ -14,6 +14,8 @@ use state::hooks::{Format, Hook};
 
 /// How long an answer may take: less than the lease of a message, and than the function lives.
 const TIMEOUT: Duration = Duration::from_secs(8);
+/// The longest that a webhook can ask for peace.
+const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The URL cannot be a destination. Does not repeat it.
@@ -122,7 +124,7 @@ impl Poster {
                 let seconds =
                     response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
                 let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(60);
-                Err(HookError::TooManyRequests(Duration::from_secs(seconds)))
+                Err(HookError::TooManyRequests(Duration::from_secs(seconds).min(MAX_WAIT)))
             }
             other => Err(HookError::Refused(other)),
         }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::Who;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::tz::TimeZone;
 use runtime::zoned::for_programs;
@@ -18,6 +19,7 @@ use telegram::client::TelegramError;
 use telegram::message::Edit;
 use telegram::{Client, Text};
 
+use crate::alert_text::Others;
 use crate::hook::{HookError, Poster, Told};
 use crate::telegram::Telegram;
 use crate::{alert_text, digest_text};
@@ -31,9 +33,15 @@ const MAX_EDITS: usize = 10;
 /// Episodes that are asked for at once, and how often in one round.
 const EPISODES: i32 = 200;
 const EPISODE_ROUNDS: usize = 10;
+/// What had to wait for so long is told in a digest, in milliseconds: so there is at most one a minute.
+const DIGEST_AFTER_MS: i64 = 60 * 1000;
+/// So many of a device's items are read for the names of the other networks that it has looked for.
+const SSID_ITEMS: i32 = 50;
+/// So many alerts of a digest are listed for programs.
+const MAX_LISTED: usize = 500;
 /// The pause before a failed message is tried again grows with its age, within these bounds, in milliseconds.
 const PAUSE_MS: std::ops::RangeInclusive<i64> = 5_000..=15 * 60 * 1000;
-/// What a webhook has refused for so long is not sent any more, in milliseconds.
+/// What was refused for so long is not sent any more, in milliseconds.
 const REFUSED_FOR_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Sends messages.
@@ -124,17 +132,13 @@ impl Post {
         sum(futures::stream::iter(work).buffer_unordered(CONCURRENCY)).await
     }
 
-    /// Does what is due: tells how far episodes have come, and sends and edits messages. To be called every minute.
+    /// Does what is due: tells how far episodes have come, and sends and edits messages. To be called every minute. What fails for one
+    /// does not hold up the others.
     ///
     /// # Errors
     /// When the table does not answer: what was not done stays due.
     pub async fn round(&self) -> Result<Delivered, Error> {
-        for _ in 0..EPISODE_ROUNDS {
-            let told = episodes::flush(&self.table, (self.now_ms)(), EPISODES).await?;
-            if told < usize::try_from(EPISODES).unwrap_or(0) {
-                break;
-            }
-        }
+        let told = self.flush_episodes().await;
         let (chats, hooks) = futures::try_join!(chats::all(&self.table), hooks::all(&self.table))?;
         let chats = chats.into_iter().map(|chat| (Destination::Chat(chat.id), chat.id));
         let hooks = hooks.into_iter().map(|hook| (Destination::Hook(hook.id), hook.chat));
@@ -142,31 +146,48 @@ impl Post {
             .chain(hooks)
             .map(|(to, chat)| Box::pin(async move { self.serve(&to, chat).await }))
             .collect();
-        sum(futures::stream::iter(work).buffer_unordered(CONCURRENCY)).await
+        let delivered = sum(futures::stream::iter(work).buffer_unordered(CONCURRENCY)).await?;
+        told.map(|()| delivered)
+    }
+
+    async fn flush_episodes(&self) -> Result<(), Error> {
+        for _ in 0..EPISODE_ROUNDS {
+            let due = episodes::flush(&self.table, (self.now_ms)(), EPISODES).await?;
+            if i32::try_from(due).is_ok_and(|due| due < EPISODES) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Does what is due for a destination.
     async fn serve(&self, to: &Destination, chat: i64) -> Result<Delivered, Error> {
         let now_ms = (self.now_ms)();
         let due = messages::due(&self.table, to, now_ms, MAX_DUE).await?;
-        if due.is_empty() || outbox::is_paused(&self.table, to, now_ms).await? {
+        if due.is_empty() {
             return Ok(Delivered::default());
         }
+        let Some(free) = outbox::free_slots(&self.table, to, now_ms).await? else {
+            return Ok(Delivered::default());
+        };
         let (mut alerts, mut digests, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let mut oldest = i64::MAX;
         for message in messages::find(&self.table, &due).await? {
             match (&message.state, &message.content) {
-                (State::Pending, Content::Alert(_)) => alerts.push(message.id),
+                (State::Pending, Content::Alert(_)) => {
+                    oldest = oldest.min(message.made_ms);
+                    alerts.push(message.id);
+                }
                 (State::Pending, Content::Digest(_)) => digests.push(message.id),
                 _ => told.push(message.id),
             }
         }
-        if alerts.len() > outbox::free_slots(&self.table, to, now_ms).await? {
-            let begun =
-                messages::begin_digest(&self.table, to, chat, std::mem::take(&mut alerts), now_ms).await?;
-            digests.extend(begun);
+        if alerts.len() > free && oldest <= now_ms.saturating_sub(DIGEST_AFTER_MS) {
+            let members = std::mem::take(&mut alerts);
+            digests.extend(messages::begin_digest(&self.table, to, chat, members, now_ms).await?);
         }
         told.truncate(MAX_EDITS);
-        let all: Vec<&MessageId> = digests.iter().chain(&alerts).chain(&told).collect();
+        let all: Vec<&MessageId> = digests.iter().chain(alerts.iter().take(free)).chain(&told).collect();
         self.deliver_in_order(to, all).await
     }
 
@@ -191,27 +212,32 @@ impl Post {
         let told = match (&claim.message.state, &claim.message.content) {
             (State::Pending, Content::Alert(alert)) => {
                 if let Slot::After(later) = outbox::take_slot(&self.table, to, (self.now_ms)()).await? {
+                    // those after it are due as they are: the next round sends them, or a digest of them
                     claim.defer(&self.table, later).await?;
                     delivered.deferred = 1;
-                    return Ok((delivered, true));
+                    return Ok((delivered, false));
                 }
                 self.alert(&claim.message, alert).await?
             }
             (State::Pending, Content::Digest(members)) => {
-                let (told, count) = self.digest(&claim.message, members).await?;
+                let Some((told, count)) = self.digest(&claim.message, members).await? else {
+                    // somebody else has sent them all, or has them in another digest
+                    claim.dropped(&self.table, "nothing was left to be told").await?;
+                    return Ok((delivered, true));
+                };
                 delivered.digested = count;
                 told
             }
             (State::Sent { shown, .. }, Content::Alert(alert)) if alert.counted.count > *shown => {
                 self.alert(&claim.message, alert).await?
             }
-            (State::Sent { telegram_id, shown, .. }, _) => {
-                let (telegram_id, shown) = (*telegram_id, *shown);
+            // told already; what has an end is not due, and cannot be claimed
+            (state, _) => {
+                let (telegram_id, shown) = match state {
+                    State::Sent { telegram_id, shown, .. } => (*telegram_id, *shown),
+                    _ => (0, 0),
+                };
                 claim.sent(&self.table, telegram_id, shown, (self.now_ms)()).await?;
-                return Ok((delivered, true));
-            }
-            (State::Digested(_) | State::Dropped(_), _) => {
-                claim.dropped(&self.table, "it was told otherwise").await?;
                 return Ok((delivered, true));
             }
         };
@@ -272,33 +298,43 @@ impl Post {
         let chat = chats::follow(&self.table, message.chat).await?;
         let zone = self.zone_of(chat.as_ref());
         let now_ms = (self.now_ms)();
-        let generation = state::generation::serving(&self.table).await?;
-        let device = device::look_up(&self.table, generation, alert.mac, now_ms).await?;
+        let others = match alert.who {
+            Who::Passing => Others::default(),
+            // a message without them is better than none
+            Who::Device(_) => self.others(alert, now_ms).await.unwrap_or_else(|error| {
+                tracing::warn!(
+                    error = runtime::log::with_causes(&error),
+                    "what else a device looked for is not known"
+                );
+                Others::default()
+            }),
+        };
         Ok(Telling {
-            text: alert_text::text(message, alert, device.as_ref(), &zone, now_ms),
+            text: alert_text::text(message, alert, &others, &zone, now_ms),
             keyboard: Some(alert_text::keyboard(message, alert)),
             kind: "probe.alert",
-            data: json!({
-                "mac": alert.mac.to_string(),
-                "name": null,
-                "locally_administered": alert.mac.is_locally_administered(),
-                "ssid": alert.ssid.text_lossy(),
-                "ssid_hex": alert.ssid.hex(),
-                "reason": alert.reason,
-                "watch": alert.pattern.to_string(),
-                "time": for_programs(alert.time),
-                "signal_dbm": alert.signal_dbm,
-                "sensor": alert.sensor,
-                "probe_count": alert.counted.count,
-                "last_probe": for_programs(alert.counted.last),
-                "chat": message.chat,
-            }),
+            data: {
+                let mut data = data(alert);
+                if let Some(data) = data.as_object_mut() {
+                    data.insert("chat".to_owned(), json!(message.chat));
+                }
+                data
+            },
             shown: alert.counted.count,
         })
     }
 
-    /// What a digest tells, when all its members are in it; and how many these are.
-    async fn digest(&self, digest: &Message, members: &[MessageId]) -> Result<(Telling, u64), Error> {
+    /// Which other networks a device has looked for.
+    async fn others(&self, alert: &Alert, now_ms: i64) -> Result<Others, Error> {
+        let generation = state::generation::serving(&self.table).await?;
+        let (mut ssids, may_be_more) =
+            device::some_ssids(&self.table, generation, alert.mac, SSID_ITEMS, now_ms).await?;
+        ssids.retain(|ssid| *ssid != alert.ssid);
+        Ok(Others { ssids, may_be_more })
+    }
+
+    /// What a digest tells, when all its members are in it; and how many these are. `None` when none is.
+    async fn digest(&self, digest: &Message, members: &[MessageId]) -> Result<Option<(Telling, u64)>, Error> {
         let now_ms = (self.now_ms)();
         let work = members
             .iter()
@@ -315,15 +351,19 @@ impl Post {
                 Content::Digest(_) => None,
             })
             .collect();
+        if alerts.is_empty() {
+            return Ok(None);
+        }
         let zone = self.zone_of(chats::follow(&self.table, digest.chat).await?.as_ref());
+        let listed: Vec<Value> = alerts.iter().take(MAX_LISTED).map(|alert| data(alert)).collect();
         let told = Telling {
             text: digest_text::text(&alerts, &zone),
             keyboard: None,
             kind: "probe.digest",
-            data: json!({"alerts": alerts.len(), "chat": digest.chat}),
+            data: json!({"alerts": listed, "alert_count": alerts.len(), "chat": digest.chat}),
             shown: 0,
         };
-        Ok((told, alerts.len() as u64))
+        Ok(Some((told, alerts.len() as u64)))
     }
 
     fn zone_of(&self, chat: Option<&Chat>) -> TimeZone {
@@ -373,12 +413,19 @@ impl Post {
             TelegramError::MessageGone { description } | TelegramError::BadEntities { description } => {
                 Outcome::Never(description)
             }
-            TelegramError::Refused { description, .. } => Outcome::Never(description),
+            // what we do not know may pass, such as a topic that is closed
+            TelegramError::Refused { description, .. } if self.is_refused_for_long(message) => {
+                Outcome::Never(description)
+            }
+            TelegramError::Refused { .. } => Outcome::NotBefore(self.next_try(message)),
+            TelegramError::Unauthorized => {
+                self.telegram.forget_token().await;
+                Outcome::NotBefore(self.next_try(message))
+            }
             // the network, the token, or whoever else uses it: somebody has to mend it, and then it goes out
-            TelegramError::NotSent { .. }
-            | TelegramError::NotAUrl
-            | TelegramError::Unauthorized
-            | TelegramError::Conflict(_) => Outcome::NotBefore(self.next_try(message)),
+            TelegramError::NotSent { .. } | TelegramError::NotAUrl | TelegramError::Conflict(_) => {
+                Outcome::NotBefore(self.next_try(message))
+            }
         })
     }
 
@@ -413,8 +460,7 @@ impl Post {
             return Ok(Outcome::Never(why));
         }
         if matches!(message.state, State::Sent { .. }) {
-            // what was posted cannot be edited; the first word counts
-            return Ok(Outcome::Received(0));
+            return Ok(Outcome::Received(0)); // what was posted cannot be edited
         }
         let Some(poster) = &self.poster else { return Ok(Outcome::NotBefore(self.next_try(message))) };
         let now_ms = (self.now_ms)();
@@ -432,11 +478,13 @@ impl Post {
                 hooks::stop(&self.table, &hook.id, &error.to_string(), now_ms).await?;
                 Outcome::Never(error.to_string())
             }
-            HookError::Refused(_) if now_ms.saturating_sub(message.made_ms) > REFUSED_FOR_MS => {
-                Outcome::Never(error.to_string())
-            }
+            HookError::Refused(_) if self.is_refused_for_long(message) => Outcome::Never(error.to_string()),
             HookError::NotSent(_) | HookError::Refused(_) => Outcome::NotBefore(self.next_try(message)),
         })
+    }
+
+    fn is_refused_for_long(&self, message: &Message) -> bool {
+        (self.now_ms)().saturating_sub(message.made_ms) > REFUSED_FOR_MS
     }
 
     /// When a message that failed is tried again: after half as long as it is old.
@@ -466,6 +514,24 @@ impl Post {
         let said = self.speak(&client, &chat, message, &told, told.text.clone()).await;
         said.map(drop).map_err(|error| runtime::log::with_causes(&error))
     }
+}
+
+/// An alert for programs.
+fn data(alert: &Alert) -> Value {
+    json!({
+        "mac": alert.mac.to_string(),
+        "name": null,
+        "locally_administered": alert.mac.is_locally_administered(),
+        "ssid": alert.ssid.text_lossy(),
+        "ssid_hex": alert.ssid.hex(),
+        "reason": alert.reason,
+        "watch": alert.pattern.to_string(),
+        "time": for_programs(alert.time),
+        "signal_dbm": alert.signal_dbm,
+        "sensor": alert.sensor,
+        "probe_count": alert.counted.count,
+        "last_probe": for_programs(alert.counted.last),
+    })
 }
 
 /// What all have done. Each is carried out to its end, also when another fails: who is dropped between sending and noting it sends

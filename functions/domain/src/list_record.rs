@@ -16,6 +16,7 @@
 //! | none, `null` | watched no more |
 //! | `{"REASON":"home network","COOLDOWN_S":60}` | both may be missing or null, in any case; other fields mean nothing here |
 //! | `{"schema":…,"payload":…}` | what its payload says |
+//! | an empty one | nothing: an error, since `kcat` without `-Z` writes it for what should be a deletion |
 //! | `"home network"`, `home network` | the reason. Text that begins with `{` is never one, or half an object would be |
 
 use std::borrow::Cow;
@@ -74,6 +75,9 @@ pub enum NotAListEntry {
         /// What is wrong with it.
         why: NotAnSsid,
     },
+    /// Neither a reason nor a deletion: `kcat` writes it where its user most likely wanted to delete.
+    #[error("value is empty: to end a watch write none at all (kcat -Z), to make one give a reason, or {{}}")]
+    EmptyValue,
     /// Neither JSON nor text.
     #[error("value is not UTF-8: write JSON such as {{\"reason\":\"home network\"}}, or the reason as text")]
     NotText,
@@ -216,6 +220,9 @@ enum Content<'a> {
 
 fn content(value: &[u8]) -> Result<Content<'_>, NotAListEntry> {
     let text = std::str::from_utf8(value).map_err(|_why| NotAListEntry::NotText)?.trim();
+    if text.is_empty() {
+        return Err(NotAListEntry::EmptyValue);
+    }
     match Json::read(text) {
         Ok(Json::Null) => Ok(Content::Deleted),
         Ok(Json::Text(reason)) => Ok(Content::Reason(reason)),

@@ -97,7 +97,8 @@ impl fmt::Display for Ssid {
 }
 
 /// Characters that show nothing, or turn the writing direction of what follows (Unicode 15, 4.4 and 23.2).
-fn is_unseen(character: char) -> bool {
+#[must_use]
+pub fn is_unseen(character: char) -> bool {
     character.is_control()
         || (character.is_whitespace() && character != ' ')
         || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -10,8 +10,8 @@ use crate::{EventTime, Ssid};
 
 /// The longest reason that is kept, in characters: it stands in every message.
 pub const MAX_REASON_CHARS: usize = 200;
-/// The longest pattern, in characters: as many as an SSID can have bytes.
-const MAX_PATTERN_CHARS: usize = 255;
+/// The longest pattern, in bytes: as long as an SSID.
+const MAX_PATTERN_BYTES: usize = Ssid::MAX_BYTES;
 
 /// Which SSIDs a watch is about: one by its exact bytes, one in any case, or all that a pattern with `*` and `?` describes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +34,7 @@ pub enum NotAPattern {
     #[error(transparent)]
     Ssid(#[from] NotAnSsid),
     /// It is longer than any SSID.
-    #[error("a pattern has at most 255 characters, not {0}")]
+    #[error("a pattern has at most 255 bytes, not {0}")]
     TooLong(usize),
     /// It would match everything that is heard.
     #[error("a pattern needs a character beside * and ?: it would match every network")]
@@ -59,8 +59,8 @@ impl Pattern {
         if !text.contains(['*', '?']) {
             return Ok(Self { name: Name::Exact(Ssid::new(text.as_bytes())?), any_case });
         }
-        match text.chars().count() {
-            length if length > MAX_PATTERN_CHARS => Err(NotAPattern::TooLong(length)),
+        match text.len() {
+            length if length > MAX_PATTERN_BYTES => Err(NotAPattern::TooLong(length)),
             _ if text.chars().all(|character| matches!(character, '*' | '?')) => Err(NotAPattern::Everything),
             _ => Ok(Self { name: Name::Wild(text.to_owned()), any_case }),
         }
@@ -230,9 +230,8 @@ impl Watch {
 
     /// The order in which watches of a chat answer for a record: the more exact first, then those of the chat itself.
     #[must_use]
-    pub fn precedes(&self, other: &Self) -> bool {
-        let rank = |watch: &Self| (watch.pattern.vagueness(), watch.origin);
-        rank(self) < rank(other)
+    pub fn rank(&self) -> impl Ord + use<> {
+        (self.pattern.vagueness(), self.origin)
     }
 }
 
@@ -322,7 +321,7 @@ mod tests {
             watch("R*", false, Origin::Chat(1)),
         ];
         for pair in order.windows(2) {
-            assert!(pair[0].precedes(&pair[1]) && !pair[1].precedes(&pair[0]), "{pair:?}");
+            assert!(pair[0].rank() < pair[1].rank(), "{pair:?}");
         }
         assert_ne!(order[0].id(), order[1].id());
         assert_eq!(order[0].id().to_string().parse(), Ok(order[0].id()));

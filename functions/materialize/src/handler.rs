@@ -109,7 +109,7 @@ async fn absorb_watch_list(
     let ours = records.partition_point(|record| record.offset < progress.from);
     let sorted = batch::sort_out(records.get(ours..).unwrap_or_default());
     let now_ms = (context.now_ms)();
-    report.effort += watches::absorb(&context.table, &source, &sorted.list, now_ms).await?;
+    report.effort += watches::absorb(&context.table, &source, &sorted.list).await?;
     report.effort += quarantine::keep(&context.table, &source, &sorted.quarantined, now_ms).await?;
     if let Some(first) = sorted.quarantined.first() {
         tracing::warn!(%source, records = sorted.quarantined.len(), offset = first.offset, reason = first.reason,

@@ -313,14 +313,16 @@ pub async fn migrate(table: &Table, from: i64, to: i64) -> Result<(), Error> {
     if from == to {
         return Ok(());
     }
+    let mut new = Chat { id: to, moved_to: None, stopped: None, version: 0, ..old };
+    // a watch of the chat has another name there
+    for watch in watches::of_chat(table, from).await? {
+        if let Some(until) = new.mutes.remove(&watch.id()) {
+            let moved = Watch { origin: Origin::Chat(to), ..watch };
+            new.mutes.insert(moved.id(), until);
+        }
+    }
     // the same again changes nothing: what was set in the new chat meanwhile stays
-    upsert(
-        table,
-        to,
-        Some(Chat { id: to, moved_to: None, stopped: None, version: 0, ..old.clone() }),
-        |_| {},
-    )
-    .await?;
+    upsert(table, to, Some(new), |_| {}).await?;
     watches::move_all(table, from, Some(to)).await?;
     change(table, from, |chat| chat.moved_to = Some(to)).await?;
     Ok(())

@@ -51,6 +51,14 @@ pub async fn redeem(table: &Table, code: &str, chat: i64, now_ms: i64) -> Result
     table.update(update).await?.as_ref().map(Role::read).transpose()
 }
 
+/// Ends a code whose chat is let in: a chat that is let out later cannot come back by it.
+///
+/// # Errors
+/// When the table does not answer: the code works for that chat until its time is over.
+pub async fn end(table: &Table, code: &str) -> Result<(), Error> {
+    table.delete(&key::code(&hash(code))).await
+}
+
 fn hash(code: &str) -> String {
     Sha256::digest(code.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

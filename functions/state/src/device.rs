@@ -45,6 +45,35 @@ pub async fn look_up(table: &Table, generation: u32, mac: Mac, now_ms: i64) -> R
     Ok((device.tally.all.count > 0).then_some(device))
 }
 
+/// Some of the SSIDs that a device has looked for, those of late first, from at most `limit` items; and whether there may be more. Who
+/// only wants a few names must not read all of a device that makes up a new one for every frame.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn some_ssids(
+    table: &Table,
+    generation: u32,
+    mac: Mac,
+    limit: i32,
+    now_ms: i64,
+) -> Result<(Vec<Ssid>, bool), Error> {
+    let pk = key::device(generation, mac);
+    let (items, mark) = futures::try_join!(table.query_some(&pk, "SSID#", limit), forget::mark(table, mac))?;
+    let mut latest: BTreeMap<Ssid, EventTime> = BTreeMap::new();
+    for item in &items {
+        if is_shown(item, mark, now_ms)?
+            && let Some(ssid) = key::ssid_of(item.text("sk")?)
+        {
+            let last = latest.entry(ssid).or_insert(EventTime::MIN);
+            *last = item.number::<EventTime>("last")?.max(*last);
+        }
+    }
+    let mut ssids: Vec<(Ssid, EventTime)> = latest.into_iter().collect();
+    ssids.sort_by(|(a, last_a), (b, last_b)| last_b.cmp(last_a).then_with(|| a.cmp(b)));
+    let may_be_more = i32::try_from(items.len()).is_ok_and(|found| found >= limit);
+    Ok((ssids.into_iter().map(|(ssid, _)| ssid).collect(), may_be_more))
+}
+
 /// The days on which a device was heard, by their name (`2020-04-22`, UTC).
 ///
 /// # Errors

@@ -24,9 +24,13 @@ use crate::{Source, merge};
 
 /// What follows in an episode is told at most so often, in milliseconds.
 pub const TOLD_EVERY_MS: i64 = 60 * 1000;
-/// How long an item outlives its last record. Records that are older than the limit of lateness open nothing, so by then no
-/// redelivery needs it.
-const KEPT_MS: i64 = messages::KEPT_MS;
+/// How long an item outlives its last write. Records that are older than the limit of lateness open nothing, so by then no
+/// redelivery needs it; and a quiet time that is longer must be remembered for as long.
+fn kept_ms(watch: &Watch) -> i64 {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    messages::KEPT_MS.max(watch.cooldown_ms.saturating_add(DAY_MS))
+}
+
 /// A transaction has at most 100 writes: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html>
 const MAX_WRITES: usize = 90;
 /// So many counts of past episodes wait at most to be told.
@@ -93,7 +97,7 @@ async fn absorb_one(table: &Table, source: &str, case: &Case<'_>, now_ms: i64) -
         let old = current.as_ref().map(Stored::read).transpose()?;
         let Some(step) = fold(old.as_ref(), source, case, now_ms) else { return Ok(opened) };
         let expect = old.as_ref().map_or(Expect::Nothing, |old| Expect::Number("version", old.version));
-        let item = step.stored.write(&key, now_ms);
+        let item = step.stored.write(&key, now_ms.saturating_add(kept_ms(case.watch)));
         let new: Vec<&Message> =
             step.messages.iter().filter(|message| !there.contains(&message.id)).collect();
         let refused_by = if new.is_empty() {
@@ -296,7 +300,7 @@ impl Stored {
     }
 
     /// The item as it is written next: the version is one more.
-    fn write(&self, key: &Key, now_ms: i64) -> Attributes {
+    fn write(&self, key: &Key, expires_ms: i64) -> Attributes {
         let mut item = item::with_key(key);
         item.put("version", item::number(self.version.saturating_add(1)));
         let seen = self.seen.iter().map(|(source, offset)| (source.clone(), item::number(offset)));
@@ -316,7 +320,7 @@ impl Stored {
             item.put("untold", AttributeValue::L(untold.collect()));
         }
         item.put_index(self.due_ms.map(|due| key::due(DUE_IN, due)));
-        item.put_expiry(Some(now_ms.saturating_add(KEPT_MS)));
+        item.put_expiry(Some(expires_ms));
         item
     }
 }
@@ -339,17 +343,20 @@ fn ids(text: &str) -> Option<Vec<MessageId>> {
     text.split(' ').filter(|id| !id.is_empty()).map(MessageId::read).collect()
 }
 
-/// Tells the messages of at most `limit` episodes how far these have come, of those whose time has come. Returns how many episodes.
+/// Tells the messages of at most `limit` episodes how far these have come, of those whose time has come. Returns how many were due.
+/// One that cannot be read, or that others write all the time, stays due and does not hold up the others; the log says so.
 ///
 /// # Errors
-/// When the table does not answer: they stay due.
+/// When the table does not answer.
 pub async fn flush(table: &Table, now_ms: i64, limit: i32) -> Result<usize, Error> {
     let keys = table.query_due(DUE_IN, &key::due_range(now_ms), limit).await?;
     let work: Vec<_> = keys.iter().map(|key| Box::pin(flush_one(table, key, now_ms))).collect();
-    futures::stream::iter(work)
-        .buffered(CONCURRENCY)
-        .try_fold(0, |sum, done| async move { Ok(sum + usize::from(done)) })
-        .await
+    let outcomes: Vec<Result<bool, Error>> =
+        futures::stream::iter(work).buffered(CONCURRENCY).collect().await;
+    for error in outcomes.into_iter().filter_map(Result::err) {
+        tracing::warn!(%error, "an episode could not be told");
+    }
+    Ok(keys.len())
 }
 
 async fn flush_one(table: &Table, key: &Key, now_ms: i64) -> Result<bool, Error> {
@@ -369,7 +376,8 @@ async fn flush_one(table: &Table, key: &Key, now_ms: i64) -> Result<bool, Error>
     }
     stored.due_ms = None;
     // Refused: more was counted meanwhile, and it is still due.
-    Ok(matches!(table.put(stored.write(key, now_ms), &expect).await?, Put::Written))
+    let expires_ms = item.expiry_ms().unwrap_or_else(|| now_ms.saturating_add(messages::KEPT_MS));
+    Ok(matches!(table.put(stored.write(key, expires_ms), &expect).await?, Put::Written))
 }
 
 async fn tell(table: &Table, ids: &[MessageId], counted: Counted, now_ms: i64) -> Result<(), Error> {
@@ -464,7 +472,7 @@ mod tests {
         stored.set_aside();
         stored.current = Some(Current::open(&sighting(7, 9), "pcap@1/0", &case));
         stored.untold.push((
-            vec![MessageId::of_digest(&stored.current.as_ref().unwrap().messages[0])],
+            vec![MessageId::of_digest(&stored.current.as_ref().unwrap().messages[0], 0)],
             Counted { count: 3, last: -4, addresses: 2 },
         ));
         stored.due_ms = Some(1_584_802_202_655);

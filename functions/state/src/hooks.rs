@@ -2,11 +2,14 @@
 
 use domain::{EventTime, WatchId};
 use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::item::{self, Attributes, Item as _};
-use crate::table::{Expect, Put, Table, Update};
+use crate::table::{Table, Update};
 use crate::{key, random};
+
+const ID_LENGTH: usize = 8;
 
 /// How the body of an alert is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +47,7 @@ impl std::fmt::Display for Format {
 /// An outgoing webhook.
 #[derive(Debug, Clone)]
 pub struct Hook {
-    /// What it is called: eight letters and digits.
+    /// What it is called: eight hexadecimal digits, of a hash of what makes it up.
     pub id: String,
     /// The chat whose alerts it gets.
     pub chat: i64,
@@ -76,40 +79,43 @@ pub async fn find(table: &Table, id: &str) -> Result<Option<Hook>, Error> {
     table.get(&key::hook(id)).await?.as_ref().map(read).transpose()
 }
 
-/// Makes one, with an id and a signing key of its own.
+/// Makes one with a new signing key. The same again is the same one, with another key.
 ///
 /// # Errors
-/// When the table does not answer.
+/// When the table does not answer, or the system gives no random numbers.
 pub async fn make(
     table: &Table,
     chat: i64,
     watch: Option<WatchId>,
     url: SecretString,
     format: Format,
-    signing_key: SecretString,
 ) -> Result<Hook, Error> {
-    loop {
-        let hook = Hook {
-            id: random::alphanumeric(8)?,
-            chat,
-            watch,
-            url: url.clone(),
-            format,
-            signing_key: signing_key.clone(),
-            stopped: None,
-        };
-        let mut item = item::with_key(&key::hook(&hook.id));
-        item.put("chat", item::number(chat));
-        item.put("url", item::text(hook.url.expose_secret()));
-        item.put("format", item::text(format.name()));
-        item.put("signing_key", item::text(hook.signing_key.expose_secret()));
-        if let Some(watch) = watch {
-            item.put("watch", item::text(watch.to_string()));
-        }
-        if matches!(table.put(item, &Expect::Nothing).await?, Put::Written) {
-            return Ok(hook);
-        }
+    let of = format!(
+        "{chat}#{}#{}",
+        watch.map(|watch| watch.to_string()).unwrap_or_default(),
+        url.expose_secret()
+    );
+    let id =
+        Sha256::digest(of.as_bytes()).iter().take(ID_LENGTH / 2).map(|byte| format!("{byte:02x}")).collect();
+    // 32 letters and digits are valid base64 of 24 bytes, the least that Standard Webhooks asks for
+    let signing_key = SecretString::from(format!("whsec_{}", random::alphanumeric(32)?));
+    let hook = Hook { id, chat, watch, url, format, signing_key, stopped: None };
+    let mut item = item::with_key(&key::hook(&hook.id));
+    item.put("chat", item::number(chat));
+    item.put("url", item::text(hook.url.expose_secret()));
+    item.put("format", item::text(format.name()));
+    item.put("signing_key", item::text(hook.signing_key.expose_secret()));
+    if let Some(watch) = watch {
+        item.put("watch", item::text(watch.to_string()));
     }
+    table.overwrite(item).await?;
+    Ok(hook)
+}
+
+/// Whether this can be the id of one.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == ID_LENGTH && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// Removes one. Whether it was there.
@@ -136,15 +142,6 @@ pub async fn stop(table: &Table, id: &str, why: &str, now_ms: i64) -> Result<(),
         values: vec![(":why", item::text(why)), (":now", item::number(now_ms))],
     };
     table.update(update).await.map(drop)
-}
-
-/// A new signing key for a webhook.
-///
-/// # Errors
-/// When the system gives no random numbers.
-pub fn new_signing_key() -> Result<SecretString, Error> {
-    // 32 letters and digits are valid base64 of 24 bytes, the least that Standard Webhooks asks for
-    Ok(SecretString::from(format!("whsec_{}", random::alphanumeric(32)?)))
 }
 
 fn read(item: &Attributes) -> Result<Hook, Error> {

@@ -36,6 +36,7 @@ pub(crate) trait Item {
     fn number<N: std::str::FromStr>(&self, name: &str) -> Result<N, Error>;
     fn optional_number<N: std::str::FromStr>(&self, name: &str) -> Result<Option<N>, Error>;
     fn unreadable(&self, attribute: &str) -> Error;
+    fn expiry_ms(&self) -> Option<i64>;
     fn is_expired(&self, now_ms: i64) -> bool;
 }
 
@@ -81,9 +82,11 @@ impl Item for Attributes {
 
     /// DynamoDB deletes expired items days late: until then whoever reads them has to look.
     fn is_expired(&self, now_ms: i64) -> bool {
-        match self.optional_number::<i64>(EXPIRES) {
-            Ok(Some(expires)) => expires.saturating_mul(1000) <= now_ms,
-            _ => false,
-        }
+        self.expiry_ms().is_some_and(|expires| expires <= now_ms)
+    }
+
+    fn expiry_ms(&self) -> Option<i64> {
+        let expires = self.optional_number::<i64>(EXPIRES).ok()??;
+        Some(expires.saturating_mul(1000))
     }
 }

@@ -67,10 +67,10 @@ impl MessageId {
         Self::of(&format!("{to}#{watch}#{source}#{offset}"))
     }
 
-    /// The id of the digest that begins with this message.
+    /// The id of a digest that begins with this message, made at this time (milliseconds since 1970).
     #[must_use]
-    pub fn of_digest(first: &Self) -> Self {
-        Self::of(&format!("DIGEST#{first}"))
+    pub fn of_digest(first: &Self, made_ms: i64) -> Self {
+        Self::of(&format!("DIGEST#{first}#{made_ms}"))
     }
 
     /// The id that somebody names, such as a button.
@@ -112,6 +112,8 @@ pub struct Message {
     pub state: State,
     /// What somebody did about it by its buttons.
     pub note: Option<String>,
+    /// Whether it is never edited again: it is gone in its chat.
+    pub is_final: bool,
 }
 
 /// What a message tells.
@@ -183,7 +185,7 @@ impl Message {
     /// A new message that is to be sent now.
     #[must_use]
     pub const fn new(id: MessageId, to: Destination, chat: i64, content: Content, made_ms: i64) -> Self {
-        Self { id, to, chat, made_ms, content, state: State::Pending, note: None }
+        Self { id, to, chat, made_ms, content, state: State::Pending, note: None, is_final: false }
     }
 
     /// The item of a new message, due at once.
@@ -203,7 +205,6 @@ impl Message {
             Content::Alert(alert) => {
                 item.put("watch", item::text(alert.watch.to_string()));
                 item.put("pattern", bytes(alert.pattern.canonical()));
-                item.put("who", item::text(alert.who.to_string()));
                 // not `mac` and `ssid`: these put an item into indexes
                 item.put("sender", item::text(alert.mac.to_string()));
                 item.put("named", bytes(alert.ssid.bytes()));
@@ -256,6 +257,7 @@ impl Message {
             content,
             state,
             note: item.optional_text("note").map(str::to_owned),
+            is_final: item.optional_text("dropped").is_some(),
         })
     }
 }
@@ -420,17 +422,24 @@ pub async fn due(table: &Table, to: &Destination, now_ms: i64, limit: i32) -> Re
     Ok(keys.iter().filter_map(|key| MessageId::read(key.pk.rsplit('#').next()?)).collect())
 }
 
-/// The messages of these ids that there are, as of now.
+/// The messages of these ids that there are, as of now. One that cannot be read is left out, and the log says so: it must not hold
+/// up the others.
 ///
 /// # Errors
 /// When the table does not answer.
 pub async fn find(table: &Table, ids: &[MessageId]) -> Result<Vec<Message>, Error> {
     let keys: Vec<Key> = ids.iter().map(MessageId::key).collect();
     let mut items = table.batch_get(&keys.iter().collect::<Vec<_>>(), true).await?;
-    keys.iter().filter_map(|key| items.remove(key)).map(|item| Message::read(&item)).collect()
+    let found = keys.iter().filter_map(|key| items.remove(key));
+    Ok(found
+        .filter_map(|item| {
+            Message::read(&item).inspect_err(|error| tracing::error!(%error, "a message cannot be read")).ok()
+        })
+        .collect())
 }
 
-/// Makes a digest of messages. It is due at once. The same first message gives the same digest, so two who begin one have one.
+/// Makes a digest of messages. It is due at once. Of two who begin one at the same time each takes what it can; one that is left
+/// without any need not be sent.
 ///
 /// # Errors
 /// When the table does not answer.
@@ -442,7 +451,7 @@ pub async fn begin_digest(
     now_ms: i64,
 ) -> Result<Option<MessageId>, Error> {
     let Some(first) = members.first() else { return Ok(None) };
-    let id = MessageId::of_digest(first);
+    let id = MessageId::of_digest(first, now_ms);
     let digest = Message::new(id.clone(), to.clone(), chat, Content::Digest(members), now_ms);
     match table.put(digest.new_item(), &Expect::Nothing).await? {
         Put::Written | Put::Refused(_) => Ok(Some(id)),
@@ -500,16 +509,18 @@ pub async fn count(table: &Table, id: &MessageId, counted: Counted, now_ms: i64)
         if alert.counted.count >= counted.count {
             return Ok(());
         }
-        let (state, is_sent) = match message.state {
-            State::Pending => (PENDING, false),
-            State::Sent { .. } => (SENT, true),
-            State::Digested(_) => (DIGESTED, false),
-            State::Dropped(_) => (DROPPED, false),
+        let state = match message.state {
+            State::Pending => PENDING,
+            State::Sent { .. } => SENT,
+            State::Digested(_) => DIGESTED,
+            State::Dropped(_) => DROPPED,
         };
+        // what was posted to a webhook cannot be edited
+        let is_edited = state == SENT && !message.is_final && matches!(message.to, Destination::Chat(_));
         let set = "SET #count = :count, #last = :last, addresses = :addresses";
         let due = key::due(&message.to.due_in(), now_ms);
         let mut values = values(Some(state));
-        let expression = if is_sent {
+        let expression = if is_edited {
             values.extend([(":due_in", item::text(due.hash.1)), (":due", item::text(due.range.1))]);
             format!("{set}, due_in = :due_in, due = :due")
         } else {

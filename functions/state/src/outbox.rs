@@ -36,25 +36,14 @@ pub async fn take_slot(table: &Table, to: &Destination, now_ms: i64) -> Result<S
     Ok(slot)
 }
 
-/// How many messages may go out now, each for itself.
+/// How many messages may go out now, each for itself; `None` while the destination wants peace.
 ///
 /// # Errors
 /// When the table does not answer.
-pub async fn free_slots(table: &Table, to: &Destination, now_ms: i64) -> Result<usize, Error> {
+pub async fn free_slots(table: &Table, to: &Destination, now_ms: i64) -> Result<Option<usize>, Error> {
     let item = table.get(&key::outbox(&to.to_string())).await?;
     let outbox = item.as_ref().map_or(Ok(Outbox::default()), |item| Outbox::read(item, now_ms))?;
-    let free = PER_MINUTE.saturating_sub(outbox.sent.len());
-    Ok(if outbox.paused_until > now_ms { 0 } else { free })
-}
-
-/// Whether the destination has asked for peace until later.
-///
-/// # Errors
-/// When the table does not answer.
-pub async fn is_paused(table: &Table, to: &Destination, now_ms: i64) -> Result<bool, Error> {
-    let item = table.get(&key::outbox(&to.to_string())).await?;
-    let outbox = item.as_ref().map_or(Ok(Outbox::default()), |item| Outbox::read(item, now_ms))?;
-    Ok(outbox.paused_until > now_ms)
+    Ok((outbox.paused_until <= now_ms).then(|| PER_MINUTE.saturating_sub(outbox.sent.len())))
 }
 
 /// Sends nothing to the destination before a time: it has asked for that.

@@ -322,6 +322,27 @@ impl Table {
         self.query_where("pk = :pk AND begins_with(sk, :sk)", pk, prefix).await
     }
 
+    /// The first items of a partition key whose sort key begins with `prefix`, at most so many.
+    pub(crate) async fn query_some(
+        &self,
+        pk: &str,
+        prefix: &str,
+        limit: i32,
+    ) -> Result<Vec<Attributes>, Error> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .limit(limit)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
+            .expression_attribute_values(":pk", item::text(pk))
+            .expression_attribute_values(":sk", item::text(prefix))
+            .send()
+            .await
+            .map_err(self.failed("Query"))?;
+        Ok(answer.items.unwrap_or_default())
+    }
+
     async fn query_where(&self, condition: &str, pk: &str, sk: &str) -> Result<Vec<Attributes>, Error> {
         self.client
             .query()

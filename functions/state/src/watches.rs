@@ -1,8 +1,8 @@
 //! The watch list. Two origins, kept apart: what somebody asked for in a chat, and what topic `ssid_alert_list` says.
 //!
 //! The topic is a table: the latest record of a key holds, one without a value deletes. An item belongs to one SSID and one source
-//! and is guarded by its offset as any other; a deletion stays as a tombstone for a while, so that an older record that is delivered
-//! late cannot bring the watch back.
+//! and is guarded by its offset as any other; a deletion stays as a tombstone, so that an older record, delivered late or lying in
+//! another partition, cannot bring the watch back.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,9 +13,6 @@ use crate::item::{self, Attributes, Item as _};
 use crate::key::{self, Key};
 use crate::merge::{self, Change, Effort, SEEN};
 use crate::{Source, Table};
-
-/// How long it is remembered that a watch was deleted.
-const TOMBSTONE_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 
 /// What a record of topic `ssid_alert_list` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +119,11 @@ pub async fn remove(table: &Table, chat: i64, pattern: &Pattern) -> Result<bool,
     Ok(was_there)
 }
 
+/// The watches that were made in a chat.
+pub(crate) async fn of_chat(table: &Table, chat: i64) -> Result<Vec<Watch>, Error> {
+    read_all(&table.query_prefix(key::WATCHES, &key::watches_of_chat(chat)).await?)
+}
+
 /// Gives a chat's watches to the chat that it has become, or to nobody.
 ///
 /// # Errors
@@ -153,19 +155,14 @@ fn write(item: &mut Attributes, reason: Option<&str>, cooldown_ms: Option<i64>) 
 ///
 /// # Errors
 /// When the table does not answer: the batch has to be delivered again.
-pub async fn absorb(
-    table: &Table,
-    source: &Source,
-    records: &[ListRecord],
-    now_ms: i64,
-) -> Result<Effort, Error> {
+pub async fn absorb(table: &Table, source: &Source, records: &[ListRecord]) -> Result<Effort, Error> {
     let mut by_ssid: BTreeMap<&Ssid, Vec<&ListRecord>> = BTreeMap::new();
     for record in records {
         by_ssid.entry(&record.ssid).or_default().push(record);
     }
     let changes: Vec<WatchChange<'_>> = by_ssid
         .into_iter()
-        .map(|(ssid, records)| WatchChange { key: key::watch_of_topic(ssid, source), records, now_ms })
+        .map(|(ssid, records)| WatchChange { key: key::watch_of_topic(ssid, source), records })
         .collect();
     merge::apply(table, &changes).await
 }
@@ -174,7 +171,6 @@ pub async fn absorb(
 struct WatchChange<'a> {
     key: Key,
     records: Vec<&'a ListRecord>,
-    now_ms: i64,
 }
 
 impl Change for WatchChange<'_> {
@@ -213,7 +209,6 @@ impl Change for WatchChange<'_> {
             }
             _ => {
                 item.put("deleted", item::number(1));
-                item.put_expiry(Some(self.now_ms.saturating_add(TOMBSTONE_MS)));
             }
         }
         Ok(Some(item))

@@ -1,5 +1,7 @@
 //! How long a message may be: 4096 UTF-16 code units. <https://core.telegram.org/bots/api#sendmessage>
 
+use domain::ssid;
+
 /// The most UTF-16 code units a message's text may have.
 pub const MAX_UNITS: usize = 4096;
 
@@ -25,6 +27,15 @@ pub fn cut(text: &str, limit: usize) -> String {
         .collect();
     kept.push('…');
     kept
+}
+
+/// What somebody wrote, fit to stand in a line of at most `limit` UTF-16 code units: without what breaks lines, shows nothing or
+/// turns the writing direction.
+#[must_use]
+pub fn line(text: &str, limit: usize) -> String {
+    let line: String =
+        text.chars().map(|character| if ssid::is_unseen(character) { ' ' } else { character }).collect();
+    cut(line.trim(), limit)
 }
 
 /// A list as one line, with as many of its entries as fit into `limit` UTF-16 code units, then "and 23 more".

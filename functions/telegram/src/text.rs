@@ -40,7 +40,8 @@ impl Text {
         Self { text: String::new(), units: 0, entities: Vec::new() }
     }
 
-    /// Goes on with text as it is. Telegram makes links, mentions and commands of what looks so: only for words of ours.
+    /// Goes on with text as it is. Telegram makes links, mentions and commands of what looks so: for words of ours,
+    /// and of those who may write to the chat anyway.
     #[must_use]
     pub fn plain(mut self, text: impl AsRef<str>) -> Self {
         self.push(text.as_ref());

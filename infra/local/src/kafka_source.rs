@@ -473,7 +473,8 @@ impl Reading<'_> {
             && !std::mem::replace(&mut self.is_missing, true)
         {
             let topic = &self.source.mapping.topic;
-            tracing::warn!(topic, "there is no such topic yet: it will be read when it appears");
+            let group = &self.source.group;
+            tracing::warn!(topic, group, "there is no such topic yet: it will be read when it appears");
         }
     }
 }

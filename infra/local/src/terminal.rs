@@ -98,7 +98,12 @@ impl Said {
     /// Carries out a call of the bot; what is to be printed, if anything.
     fn hear(&mut self, call: Call) -> Option<String> {
         let Call { method, parameters, answer } = call;
+        let is_here = parameters.get("chat_id").and_then(Value::as_i64).is_none_or(|chat| chat == CHAT);
         let (result, text) = match method {
+            // other chats are in Telegram, and hear of it when the bot is there again
+            _ if !is_here => {
+                (Err(TelegramError::NotSent { method, source: "that chat is in Telegram".into() }), None)
+            }
             "sendMessage" => {
                 self.messages += 1;
                 let text = self.shown(&parameters, self.messages);
