@@ -333,7 +333,7 @@ fn a_webhook_that_is_gone_is_stopped_and_one_of_a_watch_gets_that_watch_alone() 
     installation.says(&format!("/unhook {all}"));
     installation.hears(LAPTOP, "The Red Lion");
     receiver.wait_for("/pub", 2);
-    installation.bot.alert_about(OWNER, LAPTOP);
+    assert!(installation.bot.alert_about(OWNER, LAPTOP).text.contains("probed for SSID The Red Lion"));
     assert_eq!(names("/all").len(), 3);
     for listed in [installation.says("/hooks"), status, listed] {
         assert!(

@@ -109,7 +109,7 @@ async fn every_form_of_a_record_is_watched_for() {
             "home network".to_owned(),
             watch("RNM0", Some("home network"), BEGIN_MS, USUAL_MS),
         ),
-        (Some("RNM0".to_owned()), String::new(), watch("RNM0", None, BEGIN_MS, USUAL_MS)),
+        (Some("RNM0".to_owned()), "{}".to_owned(), watch("RNM0", None, BEGIN_MS, USUAL_MS)),
         (
             Some("RNM0".to_owned()),
             r#"{"REASON":"home network","COOLDOWN_S":60}"#.to_owned(),

@@ -157,12 +157,15 @@ impl Lambda {
     pub fn log(&self, function: &str) -> String {
         const MOST_STREAMS: usize = 50;
         const MOST_EVENTS: usize = 10_000;
+        /// Unread but for the region.
+        const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=test/20200101/eu-west-2/logs/aws4_request, SignedHeaders=host, Signature=0";
         let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
         let ask = async |operation: &str, request: serde_json::Value| {
             let call = client
                 .post(self.endpoint())
                 .header("x-amz-target", format!("Logs_20140328.{operation}"))
                 .header("content-type", "application/x-amz-json-1.1")
+                .header("authorization", SIGNATURE)
                 .body(request.to_string());
             let answer = call.send().await.expect("an answer").text().await.expect("a whole answer");
             serde_json::from_str::<serde_json::Value>(&answer).expect("JSON")

@@ -513,7 +513,6 @@ mod tests {
             ("null", None),
             ("\"home network\"", listed("home network", None)),
             ("\"\"", listed("", None)),
-            ("", listed("", None)),
             ("home network", listed("home network", None)),
             (" home network\r", listed("home network", None)),
             ("\"home\" network", listed("\"home\" network", None)),
@@ -539,7 +538,9 @@ mod tests {
         let long = "x".repeat(256);
         let envelope = r#"{"schema":{"type":"struct"},"payload":{"id":5}}"#;
         for (key, value, part) in [
-            ("RNM0", &b"caf\xe9"[..], "value is not UTF-8"),
+            ("RNM0", &b""[..], "value is empty: to end a watch write none at all (kcat -Z)"),
+            ("RNM0", b" \n", "value is empty"),
+            ("RNM0", b"caf\xe9", "value is not UTF-8"),
             ("RNM0", b"{\"reason\":\"half", "not a JSON object"),
             ("RNM0", b"{home}", "a reason cannot begin so"),
             ("RNM0", br#"{"reason":5}"#, "reason is not a text"),
