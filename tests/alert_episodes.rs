@@ -9,8 +9,6 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use delivery::{Post, Telegram};
@@ -21,6 +19,7 @@ use probegram::embedded::Embedded;
 use probegram::template::Template;
 use probegram_tests::partition_log::{Partition, Reader};
 use probegram_tests::scheduled_table::{Fate, ScheduledTable};
+use probegram_tests::schedules;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use state::chats::{self, Role};
@@ -58,36 +57,11 @@ fn now_ms() -> i64 {
 
 #[test]
 fn every_matching_record_is_told_by_exactly_one_message() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    if let Some(seed) = number("PROBEGRAM_SEED") {
-        let counts = run(seed).unwrap_or_else(|why| panic!("schedule {seed}: {why}"));
-        eprintln!("{counts:?}");
-        return;
-    }
-    let schedules = number("PROBEGRAM_SCHEDULES").unwrap_or(1_000);
-    let next = AtomicU64::new(0);
-    let (wrong, sum) = (Mutex::new(Vec::new()), Mutex::new(Counts::default()));
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= schedules || wrong.lock().unwrap().len() >= 5 {
-                        return;
-                    }
-                    match run(seed) {
-                        Ok(counts) => sum.lock().unwrap().add(counts),
-                        Err(why) => wrong.lock().unwrap().push(format!("schedule {seed}: {why}")),
-                    }
-                }
-            });
-        }
-    });
-    let wrong = wrong.into_inner().unwrap();
-    assert!(wrong.is_empty(), "run one again with PROBEGRAM_SEED=…\n{}", wrong.join("\n"));
-    let sum = sum.into_inner().unwrap();
-    eprintln!("{schedules} schedules, 0 wrong: {sum:?}");
+    let outcomes = schedules::run(1_000, run);
+    let schedules = outcomes.len();
+    let mut sum = Counts::default();
+    outcomes.into_iter().for_each(|counts| sum.add(counts));
+    eprintln!("{sum:?}");
     // a test in which nothing goes wrong shows nothing
     if schedules >= 1_000 {
         assert!(

@@ -168,7 +168,7 @@ fn what_a_new_installation_finds_in_the_topic_is_not_told_one_by_one() {
     let alert = bot.alert_about(OWNER, PHONE);
     assert!(alert.text.contains("tracked because: guest network"), "{}", alert.text);
     let told = bot.alerts(OWNER);
-    assert!(told.len() <= 2, "{} messages beside the new one: {:#?}", told.len() - 1, said(&told));
+    assert!(told.len() <= 2, "{} messages beside the new one: {:#?}", told.len() - 1, texts(&told));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn five_hundred_random_addresses_are_one_episode_that_is_edited() {
             .find(|message| message.text.contains("500 passing phones probed for SSID"))
     });
     assert!(told.text.contains("\n500 probes of 500 passing phones until "), "{}", told.text);
-    assert_eq!(bot.alerts(OWNER).len(), 1, "{:#?}", said(&bot.alerts(OWNER)));
+    assert_eq!(bot.alerts(OWNER).len(), 1, "{:#?}", texts(&bot.alerts(OWNER)));
     assert!(told.edits <= 5, "edited {} times: {:#?}", told.edits, told.texts);
 }
 
@@ -211,16 +211,16 @@ fn five_hundred_devices_are_a_few_messages_and_one_digest() {
         let told = bot.alerts(GROUP);
         (devices_told(&told) >= usize::from(DEVICES)).then_some(told)
     });
-    assert_eq!(devices_told(&told), usize::from(DEVICES), "{:#?}", said(&told));
+    assert_eq!(devices_told(&told), usize::from(DEVICES), "{:#?}", texts(&told));
     let (digests, single): (Vec<_>, Vec<_>) = told.iter().partition(|message| digested(message) > 0);
     // seconds, and of sending: a minute of the outbox may be a little less of them
     for first in &single {
         let minute = first.date..first.date + 55;
         let count = single.iter().filter(|message| minute.contains(&message.date)).count();
-        assert!(count <= MOST_A_MINUTE, "{count} messages in a minute: {:#?}", said(&told));
+        assert!(count <= MOST_A_MINUTE, "{count} messages in a minute: {:#?}", texts(&told));
     }
     // a second one when some were on their way while the first was put together
-    assert!((1..=2).contains(&digests.len()), "{:#?}", said(&told));
+    assert!((1..=2).contains(&digests.len()), "{:#?}", texts(&told));
     let text = &digests[0].text;
     let devices = digested(digests[0]);
     assert!(devices >= usize::from(DEVICES) - 4 * MOST_A_MINUTE, "{text}");
@@ -258,7 +258,7 @@ fn in_a_minute(kafka: &Kafka, local: &Local, devices: u16, mac: impl Fn(u16) -> 
 }
 
 /// Texts of messages, with the seconds in which they were sent.
-fn said<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<(i64, &'a str)> {
+fn texts<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<(i64, &'a str)> {
     messages.into_iter().map(|message| (message.date, message.text.as_str())).collect()
 }
 
@@ -314,7 +314,7 @@ fn quiet_hours_are_silent_and_late_records_say_so_or_nothing() {
     hear(device(6), 30 * HOUR_MS);
     hear(device(7), 9 * MINUTE_MS);
     let told = bot.alerts(OWNER);
-    assert_eq!(told.len(), 6, "{:#?}", said(&told));
+    assert_eq!(told.len(), 6, "{:#?}", texts(&told));
     let (late, recent) = (&told[4].text, &told[5].text);
     assert!(
         late.contains(&device(5).to_string()) && late.contains("RNM-GUEST (late: seen 20 h ago)\n"),
@@ -390,7 +390,12 @@ fn ten_kills_lose_no_alert_and_double_none_that_was_noted() {
         let of_device = told.iter().filter(|(_, message)| message.text.contains(&device(number).to_string()));
         let ids: Vec<&String> = of_device.map(|(id, _)| id).collect();
         let excused = excuses.get(ids[0]).copied().unwrap_or(0);
-        assert!(ids.iter().all(|id| *id == ids[0]), "{} has two messages: {:#?}", device(number), said(told.iter().map(|(_, message)| message)));
+        assert!(
+            ids.iter().all(|id| *id == ids[0]),
+            "{} has two messages: {:#?}",
+            device(number),
+            texts(told.iter().map(|(_, message)| message))
+        );
         assert!(
             ids.len() <= 1 + excused,
             "{} is told {} times, {excused} are excused",
@@ -398,7 +403,11 @@ fn ten_kills_lose_no_alert_and_double_none_that_was_noted() {
             ids.len()
         );
     }
-    assert!(!told.iter().any(|(_, message)| digested(message) > 0), "{:#?}", said(told.iter().map(|(_, message)| message)));
+    assert!(
+        !told.iter().any(|(_, message)| digested(message) > 0),
+        "{:#?}",
+        texts(told.iter().map(|(_, message)| message))
+    );
 }
 
 /// How many probe requests the episodes of a table count.

@@ -8,8 +8,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::tally::{DayTally, DeviceTally, Tally};
@@ -19,6 +17,7 @@ use probegram::embedded::Embedded;
 use probegram::template::Template;
 use probegram_tests::partition_log::{Partition, Reader};
 use probegram_tests::scheduled_table::{Fate, ScheduledTable};
+use probegram_tests::schedules;
 use state::tallies::Retention;
 use state::{device, forget, progress, quarantine, ssid};
 use tokio::task::{JoinHandle, LocalSet};
@@ -39,33 +38,7 @@ fn now_ms() -> i64 {
 
 #[test]
 fn the_table_equals_a_plain_fold_whatever_the_delivery() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    if let Some(seed) = number("PROBEGRAM_SEED") {
-        run(seed).unwrap_or_else(|why| panic!("schedule {seed}: {why}"));
-        return;
-    }
-    let schedules = number("PROBEGRAM_SCHEDULES").unwrap_or(2_000);
-    let next = AtomicU64::new(0);
-    let wrong = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= schedules || wrong.lock().unwrap().len() >= 5 {
-                        return;
-                    }
-                    if let Err(why) = run(seed) {
-                        wrong.lock().unwrap().push(format!("schedule {seed}: {why}"));
-                    }
-                }
-            });
-        }
-    });
-    let wrong = wrong.into_inner().unwrap();
-    assert!(wrong.is_empty(), "run one again with PROBEGRAM_SEED=…\n{}", wrong.join("\n"));
-    eprintln!("{schedules} schedules, 0 wrong");
+    schedules::run(2_000, run);
 }
 
 fn run(seed: u64) -> Result<(), String> {

@@ -234,11 +234,11 @@ fn an_alert_that_telegram_has_no_time_for_comes_once() {
     let bot = bot();
     bot.answer(OWNER, "/watch RNM-GUEST guest network");
     bot.telegram.fail_next("sendMessage", Fault::TooManyRequests(1));
-    let time = bot.absorbs(&[device(1)]);
-    assert!(bot.answer(OWNER, "/status").contains("1 message waits to be sent"));
-    assert_eq!(bot.messages(OWNER, 4)[3].text, alert(device(1), time));
+    let time = bot.hears(&[device(1)]);
+    assert_eq!(bot.messages(OWNER, 3)[2].text, alert(device(1), time));
     assert!(!bot.answer(OWNER, "/status").contains("waits"));
     assert_eq!(alerts(&bot.telegram.messages(OWNER)).len(), 1);
+    assert!(matches!(bot.sends(OWNER)[2..4], [Outcome::Refused { code: 429, .. }, Outcome::Done(_)]));
 }
 
 /// Killed while it sends, it does not know whether that was sent, and waits until its claim is over.

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// A file of fewer bytes is read before anybody could see its progress.
+const SHORT: u64 = 1 << 20;
+
 /// An opened capture file, or standard input.
 #[derive(Debug)]
 pub struct Input {
@@ -48,6 +51,9 @@ impl Input {
             return Ok(Self { source: Source::Pipe(file), progress: ProgressBar::hidden() });
         }
         // drawn to a terminal only
+        if metadata.len() < SHORT {
+            return Ok(Self { source: Source::File(file), progress: ProgressBar::hidden() });
+        }
         let progress =
             ProgressBar::with_draw_target(Some(metadata.len()), ProgressDrawTarget::stderr_with_hz(4));
         if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {bytes} of {total_bytes}, {eta} left")

@@ -15,7 +15,7 @@ use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{Environment, FunctionCode, Runtime as LambdaRuntime, State};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -152,42 +152,52 @@ impl Lambda {
     /// the end of an invocation: what is written just then may come with the next one.
     ///
     /// # Panics
-    /// If there is nothing, or more than one answer holds: 49 invocations, 9,999 lines of each.
+    /// If there is nothing, or too much: ministack tells of 50 invocations, and keeps the last 10,000 lines of each.
     #[must_use]
     pub fn log(&self, function: &str) -> String {
-        const MOST_STREAMS: usize = 50;
-        const MOST_EVENTS: usize = 10_000;
-        /// Unread but for the region.
-        const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=test/20200101/eu-west-2/logs/aws4_request, SignedHeaders=host, Signature=0";
-        let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-        let ask = async |operation: &str, request: serde_json::Value| {
-            let call = client
-                .post(self.endpoint())
-                .header("x-amz-target", format!("Logs_20140328.{operation}"))
-                .header("content-type", "application/x-amz-json-1.1")
-                .header("authorization", SIGNATURE)
-                .body(request.to_string());
-            let answer = call.send().await.expect("an answer").text().await.expect("a whole answer");
-            serde_json::from_str::<serde_json::Value>(&answer).expect("JSON")
-        };
+        const INVOCATIONS: usize = 50;
+        const LINES: usize = 10_000;
         let group = format!("/aws/lambda/{function}");
-        self.runtime.block_on(async {
-            let streams = ask("DescribeLogStreams", json!({"logGroupName": group})).await;
-            let streams =
-                streams["logStreams"].as_array().unwrap_or_else(|| panic!("no log: {streams}")).clone();
-            assert!(streams.len() < MOST_STREAMS, "there were more invocations than can be asked for");
-            let mut log = String::new();
-            for stream in &streams {
-                let of_one = json!({"logGroupName": group, "logStreamNames": [stream["logStreamName"]]});
-                let answer = ask("FilterLogEvents", of_one).await;
-                let events = answer["events"].as_array().unwrap_or_else(|| panic!("no log: {answer}"));
-                assert!(events.len() < MOST_EVENTS, "one invocation has logged more than can be asked for");
+        let streams = self.logs("DescribeLogStreams", &json!({"logGroupName": group}));
+        let streams = streams["logStreams"].as_array().expect("a log of each invocation");
+        assert!(streams.len() < INVOCATIONS, "ministack does not tell of more invocations");
+        let mut log = String::new();
+        for stream in streams {
+            let mut page = json!({"logGroupName": group, "logStreamName": stream["logStreamName"], "startFromHead": true});
+            let mut lines = 0;
+            loop {
+                let mut answer = self.logs("GetLogEvents", &page);
+                let events = answer["events"].as_array().expect("lines");
+                if events.is_empty() {
+                    break;
+                }
                 for event in events {
                     log.push_str(event["message"].as_str().expect("a line"));
                     log.push('\n');
                 }
+                lines += events.len();
+                page["nextToken"] = answer["nextForwardToken"].take();
             }
-            log
+            assert!(lines < LINES, "ministack does not keep more lines of an invocation");
+        }
+        log
+    }
+
+    /// Asks CloudWatch Logs.
+    fn logs(&self, operation: &str, request: &Value) -> Value {
+        /// Nothing of it is looked at but the region.
+        const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=test/20200101/eu-west-2/logs/aws4_request, \
+                                 SignedHeaders=host, Signature=0";
+        let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let call = client
+            .post(self.endpoint())
+            .header("x-amz-target", format!("Logs_20140328.{operation}"))
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("authorization", SIGNATURE)
+            .body(request.to_string());
+        self.runtime.block_on(async {
+            let answer = call.send().await.expect("an answer").text().await.expect("a whole answer");
+            serde_json::from_str(&answer).expect("JSON")
         })
     }
 

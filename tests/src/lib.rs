@@ -20,6 +20,7 @@ pub mod plain_fold;
 pub mod process;
 pub mod proxy;
 pub mod scheduled_table;
+pub mod schedules;
 pub mod stage;
 pub mod telegram;
 
