@@ -293,7 +293,8 @@ fn a_webhook_that_fails_gets_the_same_alert_later_and_once() {
         assert_eq!(posted.len(), count, "{path}: {posted:#?}");
     }
     assert!(receiver.posted("/elsewhere").is_empty(), "a redirect is not followed");
-    assert_eq!(installation.bot.alerts(OWNER).len(), 2, "the chat does not wait for webhooks");
+    let _waited_for = installation.bot.alert_about(OWNER, LAPTOP);
+    assert_eq!(installation.bot.alerts(OWNER).len(), 2, "the chat has each once, too");
     installation.told_nobody(&["/failing", "/closed", "/moved", &failing_key, &closed_key, &moved_key]);
 }
 
