@@ -95,20 +95,22 @@ impl Bot {
     }
 }
 
-/// Whether every group that reads a topic has dealt with so many of its records.
+/// Whether every group that reads a topic has dealt with so many of its records: of topic `pcap` those of `aggregate` and `alert`. A
+/// group that has no partitions yet has dealt with nothing.
 #[must_use]
 pub fn is_dealt_with(status: &Value, topic: &str, records: i64) -> bool {
+    let readers = if topic == "pcap" { 2 } else { 1 };
     let others = status["groups"].as_object().into_iter().flat_map(|groups| groups.values());
-    let mut of_topic = std::iter::once(&status["partitions"])
+    let of_topic: Vec<Vec<&Value>> = std::iter::once(&status["partitions"])
         .chain(others)
         .map(|partitions| {
             let partitions = partitions.as_array().into_iter().flatten();
-            partitions.filter(|partition| partition["topic"] == topic).collect::<Vec<_>>()
+            partitions.filter(|partition| partition["topic"] == topic).collect()
         })
-        .filter(|partitions| !partitions.is_empty())
-        .peekable();
-    of_topic.peek().is_some()
-        && of_topic.all(|partitions| {
+        .filter(|partitions: &Vec<&Value>| !partitions.is_empty())
+        .collect();
+    of_topic.len() >= readers
+        && of_topic.iter().all(|partitions| {
             let through = partitions.iter().filter_map(|partition| partition["through"].as_i64());
             through.map(|through| through + 1).sum::<i64>() >= records
         })
