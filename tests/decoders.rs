@@ -21,6 +21,42 @@ const RECORDS: [&str; 4] = [
     r#"{"timestamp":null}"#,
 ];
 
+/// Records of documents, by form: key and value.
+const DOCUMENTS: [(&str, &str, &str); 8] = [
+    (
+        "envelope-snapshot",
+        r#"{"id":"{ \"$oid\" : \"5a32b0c9e4b047ede36a0001\"}"}"#,
+        r#"{"after":"{\"_id\": {\"$oid\": \"5a32b0c9e4b047ede36a0001\"},\"mac\": \"02:5e:00:5a:00:00\",\"oui\": \"Apple\",\"is_guest\": false,\"name\": \"Tablet \\ud83d\\udcf6\",\"x\": NaN}","patch":null,"filter":null,"source":{"ts_ms":1795353482000,"snapshot":"true","ord":16},"op":"r","ts_ms":1795353502469}"#,
+    ),
+    (
+        "envelope-patch",
+        r#"{"id":"{\"$oid\": \"5a32b0c9e4b047ede36a0001\"}"}"#,
+        r#"{"after":null,"patch":"{\"$v\": 1,\"$set\": {\"name\": \"Tablet\"},\"$unset\": {\"hostname\": true}}","filter":"{\"_id\": {\"$oid\": \"5a32b0c9e4b047ede36a0001\"}}","source":{"ts_ms":1795353482000,"ord":1},"op":"u"}"#,
+    ),
+    (
+        "envelope-description",
+        r#"{"id":"\"5a4c022\""}"#,
+        r#"{"before":null,"after":null,"updateDescription":{"removedFields":["name"],"updatedFields":"{\"is_guest\": \"true\"}","truncatedArrays":null},"source":{"ts_ms":1795353482000,"ord":1},"op":"u"}"#,
+    ),
+    (
+        "envelope-connect",
+        r#"{"schema":{"type":"struct"},"payload":{"id":"{\"$numberLong\":\"1004\"}"}}"#,
+        r#"{"schema":{"type":"struct","fields":[{"type":"string"}]},"payload":{"before":null,"after":null,"source":{"ts_ms":1795353482000},"op":"d"}}"#,
+    ),
+    (
+        "change-stream",
+        r#"{"_id":{"_data":"8263"}}"#,
+        r#"{"_id":{"_data":"8263"},"operationType":"update","clusterTime":{"$timestamp":{"t":1795353482,"i":1}},"ns":{"db":"ace","coll":"user"},"documentKey":{"_id":{"$oid":"5a32b0c9e4b047ede36a0001"}},"updateDescription":{"updatedFields":{"name":"Tablet"},"removedFields":[]}}"#,
+    ),
+    (
+        "unwrapped",
+        "5a32b0c9e4b047ede36a0001",
+        r#"{"_id":"5a32b0c9e4b047ede36a0001","mac":"02:5e:00:5a:00:00","name":"AP","model":"U7PG2","type":"uap","__deleted":false,"__op":"u","__source_ts_ms":1795353482000,"__source_ord":1}"#,
+    ),
+    ("unwrapped-update", "", r#"{"name":"AP","_id":{"a":1,"b":"c"}}"#),
+    ("text", r#"Struct{id={"$oid": "5a32b0c9e4b047ede36a0001"}}"#, r#""{\"__deleted\":\"true\"}""#),
+];
+
 /// The inputs from which mutations begin, by name.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let probes = [&b""[..], b"RNM0", b"\0\0\0\0", b"caf\xe9", &[b'a'; 255]]
@@ -45,6 +81,13 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "record" => (1..)
             .zip(RECORDS)
             .map(|(number, record)| seed(&format!("record-{number}"), record.into()))
+            .collect(),
+        "document" => DOCUMENTS
+            .into_iter()
+            .map(|(name, key, value)| {
+                let key_length = u8::try_from(key.len()).unwrap();
+                seed(name, [&[key_length], key.as_bytes(), value.as_bytes()].concat())
+            })
             .collect(),
         "capture_file" => {
             let radiotap: Vec<_> =
@@ -132,15 +175,23 @@ fn one_million_mutated_records_cause_no_panic() {
 }
 
 #[test]
+fn one_million_mutated_documents_cause_no_panic() {
+    survives_mutations("document", 1_000_000, fuzz::document);
+}
+
+#[test]
 fn mutated_capture_files_cause_no_panic_and_no_endless_reading() {
     survives_mutations("capture_file", 50_000, fuzz::capture_file);
 }
 
 #[test]
 fn the_corpora_of_the_fuzz_targets_cause_no_panic() {
-    for (target, decode) in
-        [("frame", fuzz::frame as fn(&[u8])), ("record", fuzz::record), ("capture_file", fuzz::capture_file)]
-    {
+    for (target, decode) in [
+        ("frame", fuzz::frame as fn(&[u8])),
+        ("record", fuzz::record),
+        ("document", fuzz::document),
+        ("capture_file", fuzz::capture_file),
+    ] {
         let inputs: Vec<_> =
             fs::read_dir(corpus(target)).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(inputs.len() >= seeds(target).len(), "the corpus of {target} is incomplete");
@@ -153,7 +204,7 @@ fn the_corpora_of_the_fuzz_targets_cause_no_panic() {
 /// The corpora begin with our own seeds. With `UPDATE_CORPUS=1` in the environment they are written again.
 #[test]
 fn the_corpora_hold_the_seeds() {
-    for target in ["frame", "record", "capture_file"] {
+    for target in ["frame", "record", "document", "capture_file"] {
         for (name, seed) in seeds(target) {
             let path = corpus(target).join(name);
             if std::env::var_os("UPDATE_CORPUS").is_some() {
@@ -201,6 +252,10 @@ fn the_seeds_are_understood() {
         assert!(domain::record::decode(&seed).is_ok(), "{name}");
         let is_plain = ["record-1", "record-2"].contains(&name.as_str());
         assert_eq!(domain::record::walked(&seed).is_some(), is_plain, "{name}");
+    }
+    for (name, key, value) in DOCUMENTS {
+        let read = domain::document_record::decode(Some(key.as_bytes()), Some(value.as_bytes()));
+        assert!(read.is_ok(), "{name}: {read:?}");
     }
     for (name, seed) in seeds("capture_file") {
         let mut probes = 0;

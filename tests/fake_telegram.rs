@@ -304,7 +304,7 @@ fn a_test_that_asks_for_the_impossible_is_told_so() {
     type Misuse<'a> = Box<dyn Fn() + 'a>;
     let telegram = Telegram::start();
     telegram.add_chat(OWNER, Kind::Private);
-    let misuse: [(&str, Misuse<'_>); 8] = [
+    let misuse: [(&str, Misuse<'_>); 9] = [
         (
             "add_chat it first",
             Box::new(|| {
@@ -323,6 +323,12 @@ fn a_test_that_asks_for_the_impossible_is_told_so() {
             "no such message",
             Box::new(|| {
                 telegram.press(OWNER, 1, "x");
+            }),
+        ),
+        (
+            "no such message to reply to",
+            Box::new(|| {
+                telegram.somebody_replies(OWNER, 1, "x");
             }),
         ),
         ("not kicked from private chats", Box::new(|| telegram.kick(OWNER))),
@@ -430,12 +436,130 @@ async fn a_reply_needs_a_message() {
         let to = json!({"message_id": to, "allow_sending_without_reply": anyway});
         json!({"chat_id": OWNER, "text": "x", "reply_parameters": to})
     };
-    api.done("sendMessage", reply(1, false)).await;
+    let sent = api.done("sendMessage", reply(1, false)).await;
     assert_eq!(
-        api.refused("sendMessage", reply(7, false)).await,
-        "Bad Request: message to be replied not found"
+        (&sent["reply_to_message"]["text"], &sent["reply_to_message"]["from"]["id"]),
+        (&json!("/help"), &json!(OWNER))
     );
-    api.done("sendMessage", reply(7, true)).await;
+    let sent = api.done("sendMessage", reply(2, false)).await;
+    let replied_to = &sent["reply_to_message"];
+    assert_eq!((&replied_to["message_id"], replied_to.get("reply_to_message")), (&json!(2), None));
+    let not_found = "Bad Request: message to be replied not found";
+    assert_eq!(api.refused("sendMessage", reply(7, false)).await, not_found);
+    let alone = api.done("sendMessage", reply(7, true)).await;
+    assert_eq!(alone.get("reply_to_message"), None);
+    api.telegram.delete(OWNER, 2);
+    assert_eq!(api.refused("sendMessage", reply(2, false)).await, not_found);
+    let replies: Vec<_> =
+        api.telegram.messages(OWNER).iter().map(|message| (message.message_id, message.reply_to)).collect();
+    assert_eq!(replies, [(2, Some(1)), (3, Some(2)), (4, None)]);
+    for (odd, words) in [
+        (json!(5), "object expected as reply parameters"),
+        (json!({"message_id": [1]}), "field \"message_id\" must be of type Number"),
+    ] {
+        let odd = json!({"chat_id": OWNER, "text": "x", "reply_parameters": odd});
+        assert_eq!(api.refused("sendMessage", odd).await, format!("Bad Request: {words}"));
+    }
+}
+
+#[tokio::test]
+async fn a_question_is_replied_to_with_its_text_and_not_edited() {
+    let api = api();
+    let ask = |markup: Value| json!({"chat_id": OWNER, "text": "The name of a4:83?", "reply_markup": markup});
+    let markup = json!({"force_reply": true, "input_field_placeholder": "📡".repeat(32), "selective": true});
+    let sent = api.done("sendMessage", ask(markup.clone())).await;
+    assert_eq!(sent.get("reply_markup"), None, "only inline keyboards are told");
+    let question = api.telegram.messages(OWNER).pop().unwrap();
+    assert!(question.asks_for_reply() && question.buttons().is_empty());
+    assert_eq!(question.reply_markup, Some(markup.clone()));
+
+    let update_id = api.telegram.somebody_replies(OWNER, 1, "Laptop");
+    let update = api.done("getUpdates", json!({})).await[0].take();
+    let message = &update["message"];
+    assert_eq!((&update["update_id"], &message["text"]), (&json!(update_id), &json!("Laptop")));
+    assert_eq!((&message["message_id"], &message["from"]["id"]), (&json!(2), &json!(OWNER)));
+    let replied_to = &message["reply_to_message"];
+    assert_eq!((&replied_to["message_id"], &replied_to["text"]), (&json!(1), &json!("The name of a4:83?")));
+    assert_eq!((&replied_to["from"]["is_bot"], &replied_to["chat"]["id"]), (&json!(true), &json!(OWNER)));
+
+    let edit = |id: i64, markup: Value| json!({"chat_id": OWNER, "message_id": id, "text": "changed", "reply_markup": markup});
+    let fixed = "Bad Request: message can't be edited";
+    assert_eq!(api.refused("editMessageText", edit(1, keyboard("x"))).await, fixed);
+    let id = api.offers(OWNER, "rename").await;
+    for other in [markup, json!({"remove_keyboard": true}), json!({"keyboard": [[{"text": "x"}]]})] {
+        let mut only_markup = edit(id, other.clone());
+        only_markup.as_object_mut().unwrap().remove("text");
+        for (method, call) in [("editMessageText", edit(id, other)), ("editMessageReplyMarkup", only_markup)]
+        {
+            assert_eq!(api.refused(method, call).await, "Bad Request: inline keyboard expected");
+        }
+    }
+    assert!(!api.telegram.messages(OWNER)[1].asks_for_reply());
+}
+
+#[tokio::test]
+async fn what_is_no_question_is_refused_or_asks_nobody() {
+    let api = api();
+    let ask = |markup: Value| json!({"chat_id": OWNER, "text": "?", "reply_markup": markup});
+    let placeholder = |text: Value| json!({"force_reply": true, "input_field_placeholder": text});
+    for (markup, words) in [
+        (json!(true), "object expected as reply markup"),
+        (json!([{"force_reply": true}]), "object expected as reply markup"),
+        (json!({"force_reply": 1}), "field \"force_reply\" must be of type Boolean"),
+        (json!({"force_reply": true, "selective": "true"}), "field \"selective\" must be of type Boolean"),
+        (placeholder(json!(7)), "field \"input_field_placeholder\" must be of type String"),
+        (placeholder(json!("x".repeat(65))), "REPLY_MARKUP_INVALID"),
+        (placeholder(json!("📡".repeat(33))), "REPLY_MARKUP_INVALID"),
+        (placeholder(json!("")), "REPLY_MARKUP_INVALID"),
+    ] {
+        assert_eq!(api.refused("sendMessage", ask(markup)).await, format!("Bad Request: {words}"));
+    }
+    for markup in [json!({}), json!({"force_reply": false}), json!({"remove_keyboard": true})] {
+        api.done("sendMessage", ask(markup)).await;
+    }
+    let mut both = keyboard("mute");
+    both["force_reply"] = json!(true);
+    api.done("sendMessage", ask(both)).await;
+    let messages = api.telegram.messages(OWNER);
+    assert_eq!(messages.len(), 4);
+    assert!(messages.iter().all(|message| !message.asks_for_reply()));
+    assert_eq!(messages[3].buttons().len(), 1, "of both the keyboard is taken");
+}
+
+/// Sends what the bot would: its own types write what this server reads.
+#[tokio::test]
+async fn in_a_group_the_one_who_is_meant_is_asked() {
+    const ANOTHER: i64 = 7;
+    let api = api();
+    let asked = |id: i64, chat: i64| {
+        [SOMEBODY, ANOTHER, OWNER].map(|user| api.telegram.is_asked(user, chat, id)).to_vec()
+    };
+    let send = async |message: telegram::Message| {
+        let sent = api.done("sendMessage", serde_json::to_value(&message).unwrap()).await;
+        sent["message_id"].as_i64().unwrap()
+    };
+    let question = |chat: i64| telegram::Message::new(chat, "Reply with the new name");
+    api.telegram.user_says(ANOTHER, GROUP, "/rename");
+    let id = send(question(GROUP).asking_for_reply("New name")).await;
+    assert_eq!(asked(id, GROUP), [true; 3]);
+    let id = send(question(GROUP).asking_one_for_reply(SOMEBODY, "New name")).await;
+    assert_eq!(asked(id, GROUP), [true, false, false]);
+    let id = send(question(GROUP).asking_one_for_reply(SOMEBODY, "New name").in_reply_to(1)).await;
+    assert_eq!(asked(id, GROUP), [true, true, false], "the writer of what is replied to is meant too");
+    let id = send(question(GROUP).in_reply_to(1)).await;
+    assert_eq!(asked(id, GROUP), [false; 3]);
+    // to reply to the message with the button asks nobody: the bot has written it
+    let answer = api.offers(GROUP, "rename").await;
+    let selective = json!({"chat_id": GROUP, "text": "?", "reply_parameters": {"message_id": answer},
+        "reply_markup": {"force_reply": true, "selective": true}});
+    let id = api.done("sendMessage", selective).await["message_id"].as_i64().unwrap();
+    assert_eq!(asked(id, GROUP), [false; 3]);
+    let id = send(question(OWNER).asking_for_reply("New name")).await;
+    assert!(api.telegram.is_asked(OWNER, OWNER, id));
+    // whoever is not asked may reply all the same
+    api.telegram.user_replies(ANOTHER, GROUP, answer, "Laptop");
+    let update = api.done("getUpdates", json!({"offset": -1})).await[0].take();
+    assert_eq!(update["message"]["reply_to_message"]["message_id"], answer);
 }
 
 #[tokio::test]

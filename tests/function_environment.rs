@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn everything_that_is_missing_is_named_at_once() {
     for (function, missing) in [
         ("aggregate", "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP is missing"),
-        ("materialize", "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP is missing"),
+        ("materialize", "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP_PREFIX is missing"),
         (
             "alert",
             "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP is missing; TELEGRAM_SECRET is missing",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use domain::{Day, Origin, Pattern, Ssid, Watch};
 use fastrand::Rng;
-use materialize::{Context, Report, handle};
+use materialize::{Context, Report, Topics, handle};
 use probegram::embedded::Embedded;
 use probegram::template::Template;
 use probegram_tests::scheduled_table::{Fate, ScheduledTable};
@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 /// An afternoon in 2026.
 const BEGIN_MS: i64 = 1_795_000_000_000;
-const TOPIC: &str = Context::WATCH_LIST_TOPIC;
+const TOPIC: &str = "ssid_alert_list";
 const USUAL_MS: i64 = Watch::COOLDOWN_MS;
 
 fn table() -> Table {
@@ -30,8 +30,8 @@ fn table() -> Table {
 fn context(table: Table) -> Context {
     Context {
         table,
-        group: "materialize".to_owned(),
-        watch_list_topic: TOPIC.to_owned(),
+        group_prefix: "materialize".to_owned(),
+        topics: Topics::default(),
         now_ms: || BEGIN_MS + 1_000_000,
     }
 }
@@ -318,9 +318,10 @@ async fn a_topic_that_means_nothing_is_ignored_and_leaves_nothing() {
     let report = handle(&of_topic("sensors", &[(0, &log), (1, &log)]), &context).await.unwrap();
     assert_eq!(report, Report { ignored: 4, ..Report::default() });
     assert_eq!(list(&context).await, []);
-    assert_eq!(state::progress::of_group(&context.table, "materialize").await.unwrap(), []);
+    assert_eq!(state::progress::of_group(&context.table, &context.group("sensors")).await.unwrap(), []);
 
-    let renamed = Context { watch_list_topic: "ssid_alert_list_01".to_owned(), ..context };
+    let topics = Topics { watch_list: "ssid_alert_list_01".to_owned(), ..Topics::default() };
+    let renamed = Context { topics, ..context };
     let report = handle(&of_topic("ssid_alert_list_01", &[(0, &log[..1])]), &renamed).await.unwrap();
     assert_eq!((report.listed, report.ignored), (1, 0));
     assert_eq!(list(&renamed).await, named(&[("RNM0", "home")]));
@@ -329,7 +330,7 @@ async fn a_topic_that_means_nothing_is_ignored_and_leaves_nothing() {
 #[tokio::test]
 async fn what_was_listed_before_the_offset_at_which_a_group_begins_is_not_ours() {
     let context = context(table());
-    let tracker = state::progress::Tracker::new(&context.table, &context.group, TOPIC, 0);
+    let tracker = state::progress::Tracker::new(&context.table, &context.group(TOPIC), TOPIC, 0);
     tracker.begin_at(1, BEGIN_MS).await.unwrap();
     let log = [logged(0, "RNM0", Some("home")), logged(1, "RNM-GUEST", Some("guests"))];
     // both of a time at which the group had not begun, or the topic would pass for a new one

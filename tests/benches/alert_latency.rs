@@ -91,7 +91,7 @@ fn deployed(kafka: &Kafka) {
     let functions: [(&str, &[(&str, &str)]); 4] = [
         ("aggregate", &[("CONSUMER_GROUP", "probegram-aggregate")]),
         ("bot", &[("AGGREGATE_GROUP", "probegram-aggregate"), ("WEBHOOK_SECRET_SHA256", &no_secret)]),
-        ("materialize", &[("CONSUMER_GROUP", "probegram-materialize")]),
+        ("materialize", &[("CONSUMER_GROUP_PREFIX", "probegram-materialize")]),
         (
             "alert",
             &[("CONSUMER_GROUP", "probegram-alert"), ("TELEGRAM_SECRET", SECRET), ("TELEGRAM_API_URL", &url)],

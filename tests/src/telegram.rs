@@ -93,8 +93,10 @@ pub struct Message {
     pub text: String,
     /// What is bold and such, in UTF-16 code units.
     pub entities: Vec<Value>,
-    /// The keyboard under it.
+    /// The keyboard under it, or that it asks for a reply.
     pub reply_markup: Option<Value>,
+    /// Which message of the chat it replies to.
+    pub reply_to: Option<i64>,
     /// Whether it came without a sound: `disable_notification`.
     pub silent: bool,
     /// How often it was edited: its text, its entities, or its keyboard.
@@ -115,6 +117,12 @@ impl Message {
             .flat_map(|row| row.as_array().into_iter().flatten())
             .map(|button| (text(&button["text"]).unwrap_or_default(), text(&button["callback_data"])))
             .collect()
+    }
+
+    /// Whether it asks anybody for a reply: <https://core.telegram.org/bots/api#forcereply>.
+    #[must_use]
+    pub fn asks_for_reply(&self) -> bool {
+        self.reply_markup.is_some() && self.buttons().is_empty()
     }
 }
 
@@ -219,10 +227,47 @@ impl Telegram {
     /// If there is no such chat, or the bot is not in it, or it is the private one of another user.
     pub fn user_says(&self, from: i64, chat: i64, text: &str) -> i64 {
         self.with(|state| {
-            let private = state.open_chat(chat).kind == Kind::Private;
-            assert!(!private || from == chat, "user {from} cannot write in the private chat of {chat}");
+            state.check_writer(from, chat);
             state.receives(&user(from), chat, said(text))
         })
+    }
+
+    /// Somebody replies to a message of the bot: in a private chat its user, in a group [`SOMEBODY`]. Gives the `update_id`.
+    ///
+    /// # Panics
+    /// If there is no such message, or the bot is not in the chat.
+    pub fn somebody_replies(&self, chat: i64, message_id: i64, text: &str) -> i64 {
+        self.user_replies(somebody(chat), chat, message_id, text)
+    }
+
+    /// A user replies to a message of the bot. Gives the `update_id`.
+    ///
+    /// # Panics
+    /// If there is no such message, or the bot is not in the chat, or it is the private one of another user.
+    pub fn user_replies(&self, from: i64, chat: i64, message_id: i64, text: &str) -> i64 {
+        self.with(|state| {
+            state.check_writer(from, chat);
+            state.replies(&user(from), chat, message_id, said(text))
+        })
+    }
+
+    /// Whether a user of the chat finds a field open for a reply to a message of the bot. If it is for some only, they are those
+    /// whom the text mentions by id and whose message it replies to. <https://core.telegram.org/bots/api#forcereply>
+    ///
+    /// # Panics
+    /// If there is no such message.
+    #[must_use]
+    pub fn is_asked(&self, user: i64, chat: i64, message_id: i64) -> bool {
+        let mut state = self.shared.state();
+        let private = state.chat(chat).kind == Kind::Private;
+        let Some(message) = state.message(chat, message_id).cloned() else {
+            panic!("there is no message {message_id} of the bot in chat {chat}")
+        };
+        let selective = message.reply_markup.as_ref().is_some_and(|markup| markup["selective"] == true);
+        let replied_to = message.reply_to.and_then(|id| state.found(chat, id));
+        let mentioned = message.entities.iter().any(|entity| entity["user"]["id"] == user);
+        let is_meant = mentioned || replied_to.is_some_and(|message| message["from"]["id"] == user);
+        message.asks_for_reply() && (private || !selective || is_meant)
     }
 
     /// Somebody presses a button of a message of the bot. Gives the id of the callback query.

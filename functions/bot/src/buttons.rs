@@ -10,7 +10,7 @@ use telegram::update::CallbackQuery;
 use crate::asking::Asking;
 use crate::error::Error;
 use crate::reply::{self, Reply};
-use crate::{courtesy, hooks, members, settings, watching};
+use crate::{courtesy, devices, hooks, members, naming, settings, watching};
 
 const TOO_OLD: &str = "This message is too old; /watches lists what is watched.";
 const OF_ANOTHER_CHAT: &str = "That button is of another chat.";
@@ -23,6 +23,10 @@ enum Pressed {
     Told(String),
     /// That, and the list that the button was below is shown anew.
     List(String, Box<Reply>),
+    /// This is said in a message of its own.
+    Said(Box<Reply>),
+    /// The one who pressed is asked for a reply.
+    Asked(Box<Reply>),
 }
 
 /// Does what a button says, and answers it.
@@ -39,6 +43,15 @@ pub(crate) async fn press(query: &CallbackQuery, asking: &Asking<'_>) -> Webhook
             }
             None => WebhookReply::AnswerCallbackQuery(answer(text)),
         },
+        Ok(Pressed::Said(reply)) => {
+            courtesy::answer_callback(asking.context, &answer(String::new())).await;
+            reply.into_message(asking.chat.id)
+        }
+        Ok(Pressed::Asked(reply)) => {
+            courtesy::answer_callback(asking.context, &answer(String::new())).await;
+            let of = query.from.as_ref().filter(|_| !asking.is_private).map(|from| from.id);
+            reply.into_question(asking.chat.id, of)
+        }
         Err(error) => {
             tracing::error!(error = runtime::log::with_causes(&error), "a button could not be obeyed");
             WebhookReply::AnswerCallbackQuery(answer(reply::QUERY_FAILED.to_owned()))
@@ -55,6 +68,14 @@ async fn try_press(data: &str, asking: &Asking<'_>) -> Result<Pressed, Error> {
         },
         watching::UNWATCH => match of.parse() {
             Ok(id) => unwatch(id, asking).await,
+            Err(_) => Ok(unknown()),
+        },
+        devices::DEVICE => match of.parse() {
+            Ok(mac) => Ok(Pressed::Said(Box::new(devices::one(mac, asking).await?))),
+            Err(_) => Ok(unknown()),
+        },
+        naming::NAME => match of.parse() {
+            Ok(mac) => Ok(Pressed::Asked(Box::new(naming::ask(mac)))),
             Err(_) => Ok(unknown()),
         },
         settings::UNIGNORE => match of.parse() {
@@ -101,7 +122,7 @@ async fn unwatch(id: WatchId, asking: &Asking<'_>) -> Result<Pressed, Error> {
 
 async fn unignore(mac: Mac, asking: &Asking<'_>) -> Result<Pressed, Error> {
     let chat = settings::remove_ignored(asking, mac).await?;
-    let list = settings::ignored(chat.as_ref().unwrap_or(&asking.chat));
+    let list = settings::ignored(chat.as_ref().unwrap_or(&asking.chat), asking).await?;
     Ok(Pressed::List(format!("Alerts about {mac} again"), Box::new(list)))
 }
 

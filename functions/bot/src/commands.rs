@@ -4,7 +4,8 @@ use state::chats::Role;
 
 /// What every chat may ask: names of `a-z0-9_`, descriptions of at most 256 characters.
 const OF_MEMBERS: &[(&str, &str)] = &[
-    ("device", "What a device looked for: /device MAC"),
+    ("device", "What a device looked for: /device NAME or MAC"),
+    ("name", "Call a device something: /name MAC Kitchen speaker"),
     ("ssid", "Who looked for a network: /ssid NAME"),
     ("watch", "Tell me when a device looks for a network: /watch NAME reason"),
     ("watches", "What is watched, with buttons to end it"),
@@ -12,8 +13,8 @@ const OF_MEMBERS: &[(&str, &str)] = &[
     ("mute", "Nothing of a watch for a while: /mute NAME 1h"),
     ("unmute", "End that: /unmute NAME"),
     ("shared", "The shared watch list in this chat: /shared on or off"),
-    ("ignore", "No alerts about a device: /ignore MAC"),
-    ("unignore", "End that: /unignore MAC"),
+    ("ignore", "No alerts about a device: /ignore NAME or MAC"),
+    ("unignore", "End that: /unignore NAME or MAC"),
     ("ignored", "Devices that are ignored"),
     ("quiet", "When alerts make no sound: /quiet 22:00-07:00 or off"),
     ("timezone", "Times in your time zone: /timezone Europe/London"),

@@ -1,20 +1,26 @@
 //! The conversation: what somebody wrote in, what they are told out.
 
 use domain::{Mac, Ssid};
+use state::names::{self, View};
 
 use crate::asking::Asking;
 use crate::error::Error;
 use crate::reply::{self, Reply};
-use crate::{commands, courtesy, hooks, members, report, settings, watching};
+use crate::{commands, courtesy, devices, hooks, members, naming, report, settings, watching};
 
-/// Answers a text that somebody wrote. When the table does not answer, it says so and the log says why. Nothing is said to what
+/// Answers a text that somebody wrote, perhaps in reply to a message of a bot. When the table does not answer, it says so and the log says why. Nothing is said to what
 /// people in a group say to each other: with privacy mode off, and to an administrator, Telegram shows all of it.
-pub(crate) async fn answer(text: &str, asking: &Asking<'_>) -> Option<Reply> {
+pub(crate) async fn answer(text: &str, replied_to: Option<&str>, asking: &Asking<'_>) -> Option<Reply> {
     let text = text.trim();
-    if !asking.is_private && !is_for_us(text, asking).await {
+    let to_be_named = replied_to.and_then(naming::asked_about).filter(|_| !text.starts_with('/'));
+    if !asking.is_private && to_be_named.is_none() && !is_for_us(text, asking).await {
         return None;
     }
-    Some(try_answer(text, asking).await.unwrap_or_else(|error| {
+    let answer = match to_be_named {
+        Some(mac) => naming::set(mac, text, asking).await,
+        None => try_answer(text, asking).await,
+    };
+    Some(answer.unwrap_or_else(|error| {
         tracing::error!(error = runtime::log::with_causes(&error), "a question could not be answered");
         reply::QUERY_FAILED.into()
     }))
@@ -33,7 +39,7 @@ async fn is_for_us(text: &str, asking: &Asking<'_>) -> bool {
 }
 
 async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
-    let Some(command) = text.strip_prefix('/') else { return device(text, asking).await };
+    let Some(command) = text.strip_prefix('/') else { return devices::device(text, asking).await };
     let (name, argument) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
     // In a group a command may name the bot it is meant for: /ssid@probegram_bot
     let name = name.split('@').next().unwrap_or(name);
@@ -45,7 +51,9 @@ async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
         ("start", "") | ("help", _) => Ok(reply::help(asking.chat.role).into()),
         ("start", code) => members::start(code, asking).await,
         ("device", "") => Ok(reply::usage("/device a4:83:e7:4e:39:15").into()),
-        ("device", asked) => device(asked, asking).await,
+        ("device", asked) => devices::device(asked, asking).await,
+        ("name", "") => Ok(reply::usage("/name a4:83:e7:4e:39:15 Robin's laptop").into()),
+        ("name", asked) => naming::name(asked, asking).await,
         ("ssid", "") => Ok(reply::usage("/ssid RNM0").into()),
         ("ssid", asked) => ssid(asked, asking).await,
         ("watch", "") => Ok(reply::usage("/watch RNM-GUEST guest network").into()),
@@ -62,7 +70,7 @@ async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
         ("ignore", asked) => settings::ignore(asked, asking).await,
         ("unignore", "") => Ok(reply::usage("/unignore a4:83:e7:4e:39:15").into()),
         ("unignore", asked) => settings::unignore(asked, asking).await,
-        ("ignored", _) => Ok(settings::ignored(&asking.chat)),
+        ("ignored", _) => settings::ignored(&asking.chat, asking).await,
         ("quiet", asked) => settings::quiet(asked, asking).await,
         ("timezone", asked) => settings::time_zone(asked, asking).await,
         ("status", _) => report::status(asking).await,
@@ -81,16 +89,6 @@ async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
     }
 }
 
-async fn device(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
-    let Ok(mac) = asked.parse::<Mac>() else { return Ok(reply::no_such_device(asked).into()) };
-    let generation = asking.context.generation.serving().await?;
-    let device = state::device::look_up(asking.table(), generation, mac, asking.now_ms).await?;
-    Ok(match device {
-        Some(device) => reply::device(mac, &device, &asking.zone).into(),
-        None => reply::no_such_device(&mac.to_string()).into(),
-    })
-}
-
 async fn ssid(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
     let ssid = match asked.strip_prefix("hex:") {
         Some(hex) => Ssid::from_hex(hex.trim()),
@@ -102,5 +100,7 @@ async fn ssid(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
     };
     let generation = asking.context.generation.serving().await?;
     let page = state::ssid::look_up(asking.table(), generation, &ssid, None, asking.now_ms).await?;
-    Ok(reply::ssid(&ssid, &page, &asking.zone).into())
+    let shown = page.devices.iter().take(reply::MAX_MARKED_LINES).map(|(mac, _)| *mac);
+    let names = names::of(asking.table(), shown, View::Chat(asking.chat.id)).await?;
+    Ok(reply::ssid(&ssid, &page, &names, &asking.zone).into())
 }

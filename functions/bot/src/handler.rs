@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `POST /telegram` | an update of Telegram's webhook |
 //! | `GET /v1/devices/{mac}` | what a device looked for |
+//! | `GET /v1/devices?name=…` | which devices have that in their name or address |
 //! | `GET /v1/ssids/{ssid}`, `GET /v1/ssids?hex=…` | who looked for a network; `&after=` the last page's `next` |
 //! | `GET /v1/status` | how far the table is behind the log |
 
@@ -66,6 +67,12 @@ fn question(path: &str, request: &ApiGatewayV2httpRequest) -> Result<Question, A
     }
     if let Some(mac) = path.strip_prefix("/v1/devices/") {
         return mac.parse::<Mac>().map(Question::Device).map_err(|why| bad(why.to_string()));
+    }
+    if path == "/v1/devices" {
+        let name = parameter("name").filter(|name| !name.is_empty());
+        return name
+            .map(Question::Devices)
+            .ok_or_else(|| bad("name a device: /v1/devices/MAC or /v1/devices?name=PART".to_owned()));
     }
     let ssid = match (path.strip_prefix("/v1/ssids/"), path == "/v1/ssids", parameter("hex")) {
         (Some(name), _, _) => Ssid::new(name.as_bytes()),

@@ -2,14 +2,17 @@
 //!
 //! What a device or a stranger could have chosen stands in code marks: there it cannot become a link, a command or a mention.
 
+use std::collections::BTreeMap;
+
 use domain::tally::Tally;
-use domain::{Mac, Pattern};
+use domain::{Mac, Pattern, vendor};
 use jiff::tz::TimeZone;
 use state::chats::Role;
 use state::device::Device;
+use state::names::Names;
 use state::ssid::Page;
 use telegram::message::WebhookReply;
-use telegram::{Keyboard, Message, Text, limit};
+use telegram::{Button, Keyboard, Message, Text, limit};
 
 use runtime::zoned::for_people;
 
@@ -17,19 +20,46 @@ use runtime::zoned::for_people;
 const MAX_ECHO_UNITS: usize = 100;
 /// The longest name of a network: an SSID of escapes has up to 1,020 characters.
 const MAX_NAME_UNITS: usize = 256;
+/// The longest name of a device.
+const MAX_DEVICE_UNITS: usize = 100;
 /// Lines of a list with a mark each: Telegram heeds 100 marks in a message. <https://core.telegram.org/api/entities>
-const MAX_MARKED_LINES: usize = 95;
+pub(crate) const MAX_MARKED_LINES: usize = 95;
 
 /// An answer: a text, and buttons below it.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) text: Text,
     pub(crate) keyboard: Option<Keyboard>,
+    /// It is a question, and this stands where one replies.
+    asks_for: Option<&'static str>,
 }
 
 impl Reply {
     pub(crate) fn with_keyboard(text: Text, keyboard: Option<Keyboard>) -> Self {
-        Self { text, keyboard }
+        Self { text, keyboard, asks_for: None }
+    }
+
+    /// With these buttons below those that it has, two a row.
+    pub(crate) fn with_more_buttons(self, buttons: Vec<Button>) -> Self {
+        let rows = self.keyboard.map(|keyboard| keyboard.inline_keyboard).unwrap_or_default();
+        let more = buttons.chunks(2).map(<[Button]>::to_vec);
+        let rows: Vec<_> = rows.into_iter().chain(more).collect();
+        Self { keyboard: (!rows.is_empty()).then(|| Keyboard::rows(rows)), ..self }
+    }
+
+    /// As a question that is answered by a reply; the placeholder stands where one replies.
+    pub(crate) fn asking(self, placeholder: &'static str) -> Self {
+        Self { asks_for: Some(placeholder), ..self }
+    }
+
+    /// As a question to a chat, or to one of those in it.
+    pub(crate) fn into_question(self, chat: i64, of: Option<i64>) -> WebhookReply {
+        let placeholder = self.asks_for.unwrap_or_default();
+        let message = Message::new(chat, self.text);
+        WebhookReply::SendMessage(match of {
+            Some(user) => message.asking_one_for_reply(user, placeholder),
+            None => message.asking_for_reply(placeholder),
+        })
     }
 
     /// As a message to a chat.
@@ -44,7 +74,7 @@ impl Reply {
 
 impl From<Text> for Reply {
     fn from(text: Text) -> Self {
-        Self { text, keyboard: None }
+        Self { text, keyboard: None, asks_for: None }
     }
 }
 
@@ -60,32 +90,77 @@ impl From<String> for Reply {
     }
 }
 
-/// The answer to a text that we cannot place: names of devices are not known yet.
+/// The answer to a question about a device that is not known.
 pub(crate) fn no_such_device(asked: &str) -> Text {
     Text::new().plain("🛎 No result found for device ").code(echo(asked))
 }
 
-/// What was heard of a device.
-pub(crate) fn device(mac: Mac, device: &Device, zone: &TimeZone) -> Text {
+/// The answer to what should be an address.
+pub(crate) fn no_mac(asked: &str) -> Reply {
+    Text::new()
+        .plain("🛎 ")
+        .code(echo(asked))
+        .plain(" is no MAC address such as ")
+        .code("a4:83:e7:4e:39:15")
+        .into()
+}
+
+/// What was heard of a device: the seed's text, and below it what else one wants to know.
+pub(crate) fn device(mac: Mac, names: &Names, device: &Device, zone: &TimeZone) -> Text {
+    let about = match (names.best(), vendor::of(mac)) {
+        (Some(_), _) => Text::new().plain("\n\tMAC address    : ").code(mac.to_string()),
+        (None, _) if mac.is_locally_administered() => Text::new().plain("\n\tRandom address"),
+        (None, Some(vendor)) => Text::new().plain("\n\tVendor         : ").code(vendor),
+        (None, None) => Text::new(),
+    };
+    let name = names.best().map_or_else(|| mac.to_string(), device_name);
+    stats(Text::new().code(name), device, about, zone)
+}
+
+/// What was heard of devices of one name, in sum and each for itself.
+pub(crate) fn together(name: &str, parts: &[(Mac, Option<Device>)], zone: &TimeZone) -> Text {
+    let mut sum = Device::default();
+    parts.iter().filter_map(|(_, device)| device.as_ref()).for_each(|device| sum.merge(device));
+    let about = parts.iter().fold(Text::new(), |text, (mac, device)| {
+        let text = text.plain("\n\t").code(mac.to_string());
+        match device {
+            Some(device) => text.plain(format!(" : {}", heard(&device.tally.all, zone))),
+            None => text.plain(" : not heard yet"),
+        }
+    });
+    let whose = Text::new().code(device_name(name)).plain(format!(" ({})", count(parts.len(), "device")));
+    if sum.tally.all.count == 0 {
+        return Text::new().plain("📡 ").append(whose).plain(" : nothing was heard yet").append(about);
+    }
+    stats(whose, &sum, about, zone)
+}
+
+fn stats(whose: Text, device: &Device, about: Text, zone: &TimeZone) -> Text {
     let all = &device.tally.all;
-    let head = Text::new().plain("📡 Wi-Fi probe stats for ").code(mac.to_string()).plain(format!(
+    let head = Text::new().plain("📡 Wi-Fi probe stats for ").append(whose).plain(format!(
         "\n\tEarliest probe : {}\n\tLatest probe   : {}\n\tProbe count    : {}\n\tUnique SSIDs   : {}",
         for_people(all.first, zone),
         for_people(all.last, zone),
         all.count,
         device.ssids.len(),
     ));
-    let tail = format!("\n\tAny network    : {}", device.tally.wildcard);
+    let tail = Text::new().plain(format!("\n\tAny network    : {}", device.tally.wildcard)).append(about);
     if device.ssids.is_empty() {
-        return head.plain(tail);
+        return head.append(tail);
     }
     let names: Vec<String> = device.ssids.iter().map(|(ssid, _tally)| ssid.to_string()).collect();
-    let room = limit::MAX_UNITS - limit::units(head.as_str()) - limit::units(&tail) - " ()".len();
-    head.plain(" (").code(limit::list(&names, ", ", room)).plain(")").plain(tail)
+    let room = limit::MAX_UNITS.saturating_sub(head.units() + tail.units() + " ()".len());
+    head.plain(" (").code(limit::list(&names, ", ", room)).plain(")").append(tail)
+}
+
+/// A device that has a name, and of which nothing was heard.
+pub(crate) fn not_heard(mac: Mac, name: &str) -> Text {
+    let text = Text::new().plain("📡 ").code(device_name(name)).plain(" was not heard yet.");
+    text.plain("\n\tMAC address    : ").code(mac.to_string())
 }
 
 /// Who looked for an SSID.
-pub(crate) fn ssid(ssid: &domain::Ssid, page: &Page, zone: &TimeZone) -> Text {
+pub(crate) fn ssid(ssid: &domain::Ssid, page: &Page, names: &BTreeMap<Mac, Names>, zone: &TimeZone) -> Text {
     let name = limit::cut(&ssid.to_string(), 1_024);
     let count = match (page.devices.len(), &page.next) {
         (0, _) => return Text::new().plain("🛎 No device looked for ").code(name),
@@ -97,15 +172,31 @@ pub(crate) fn ssid(ssid: &domain::Ssid, page: &Page, zone: &TimeZone) -> Text {
     if page.next.is_some() {
         head = head.plain(", these of late");
     }
-    let lines: Vec<String> = page.devices.iter().map(|(mac, tally)| looked(*mac, tally, zone)).collect();
-    let room = limit::MAX_UNITS - limit::units(head.as_str()) - "\n\t".len();
-    head.plain(format!("\n\t{}", limit::list(&lines, "\n\t", room)))
+    let line = |(mac, tally): &(Mac, Tally)| {
+        let name = names.get(mac).and_then(Names::best);
+        called(*mac, name).plain(format!(" : {}", heard(tally, zone)))
+    };
+    list(head, page.devices.iter().map(line).collect(), 0)
 }
 
-fn looked(mac: Mac, tally: &Tally, zone: &TimeZone) -> String {
+/// A device by its name and address, or its address and what that tells.
+pub(crate) fn called(mac: Mac, name: Option<&str>) -> Text {
+    Text::new().code(match (name, vendor::of(mac)) {
+        (Some(name), _) => format!("{} ({mac})", device_name(name)),
+        (None, _) if mac.is_locally_administered() => format!("{mac} (random address)"),
+        (None, Some(vendor)) => format!("{mac} ({vendor})"),
+        (None, None) => mac.to_string(),
+    })
+}
+
+/// A device's name, fit to stand in a line.
+pub(crate) fn device_name(name: &str) -> String {
+    limit::line(name, MAX_DEVICE_UNITS)
+}
+
+fn heard(tally: &Tally, zone: &TimeZone) -> String {
     let probes = if tally.count == 1 { "probe" } else { "probes" };
-    let random = if mac.is_locally_administered() { " (random address)" } else { "" };
-    format!("{mac}{random} : {} {probes}, latest {}", tally.count, for_people(tally.last, zone))
+    format!("{} {probes}, latest {}", tally.count, for_people(tally.last, zone))
 }
 
 /// A list with a mark a line: as many lines as a message takes, with room for a last line of so many units.
@@ -144,16 +235,17 @@ pub(crate) fn help(role: Role) -> String {
 }
 
 const HELP: &str = "I hear which Wi-Fi networks devices look for.\n\n\
-    Send me the MAC address of a device, in any spelling, and I tell what it looked for:\n\
+    Send me a device's name or a part of it, or its MAC address in any spelling, and I tell what it looked for:\n\
     \ta4:83:e7:4e:39:15\n\n\
-    /device MAC – the same (in groups, where I see commands only)\n\
+    /device NAME – the same (in groups, where I see commands only)\n\
+    /name MAC Kitchen speaker – what this chat calls a device; without a name, no more\n\
     /ssid NAME – which devices looked for a network (/ssid hex:524e4d30 for exact bytes)\n\
     /watch NAME reason – tells you when a device looks for it: a name with spaces in quotes, * and ? stand for anything, \
     -i for any case, -c 30m for another quiet time\n\
     /watches – what is watched · /unwatch NAME\n\
     /mute NAME 1h · /unmute NAME – nothing of it for a while\n\
     /shared on|off – the watch list that all chats share\n\
-    /ignore MAC · /unignore MAC · /ignored – devices that you know\n\
+    /ignore NAME · /unignore NAME · /ignored – devices that you know\n\
     /quiet 22:00-07:00 · /timezone Europe/London – how you are told\n\
     /status – how far the counting is\n\
     /help – this text\n";
@@ -213,10 +305,10 @@ mod tests {
         Tally { count, first: 1_587_225_867_000, last: 1_587_562_620_000, signal: None }
     }
 
-    fn stats(ssids: Vec<(Ssid, Tally)>) -> String {
+    fn told(ssids: Vec<(Ssid, Tally)>) -> String {
         let heard = Device { tally: DeviceTally { all: tally(178), wildcard: 61, no_ssid: 0 }, ssids };
-        device("a4:83:e7:4e:39:15".parse().unwrap(), &heard, &TimeZone::get("Europe/London").unwrap())
-            .to_string()
+        let mac = "a4:83:e7:4e:39:15".parse().unwrap();
+        device(mac, &Names::default(), &heard, &TimeZone::get("Europe/London").unwrap()).to_string()
     }
 
     #[test]
@@ -224,27 +316,27 @@ mod tests {
         let names = ["RNM0", "FULLERS", "skyclub", "FreePubWiFi"];
         let ssids = names.map(|name| (Ssid::new(name.as_bytes()).unwrap(), tally(1))).to_vec();
         assert_eq!(
-            stats(ssids),
-            "📡 Wi-Fi probe stats for a4:83:e7:4e:39:15\n\tEarliest probe : 2020-04-18 17:04:27 BST\n\tLatest probe   : 2020-04-22 14:37:00 BST\n\tProbe count    : 178\n\tUnique SSIDs   : 4 (RNM0, FULLERS, skyclub, FreePubWiFi)\n\tAny network    : 61"
+            told(ssids),
+            "📡 Wi-Fi probe stats for a4:83:e7:4e:39:15\n\tEarliest probe : 2020-04-18 17:04:27 BST\n\tLatest probe   : 2020-04-22 14:37:00 BST\n\tProbe count    : 178\n\tUnique SSIDs   : 4 (RNM0, FULLERS, skyclub, FreePubWiFi)\n\tAny network    : 61\n\tVendor         : Apple, Inc."
         );
-        assert!(stats(Vec::new()).contains("\tUnique SSIDs   : 0\n\tAny network"));
+        assert!(told(Vec::new()).contains("\tUnique SSIDs   : 0\n\tAny network"));
     }
 
     #[test]
     fn no_answer_is_longer_than_a_message() {
         let long = |number: u32| Ssid::new(format!("{number:->255}").into_bytes()).unwrap();
-        let reply = stats((0..100).map(|number| (long(number), tally(1))).collect());
+        let reply = told((0..100).map(|number| (long(number), tally(1))).collect());
         assert!(
             limit::units(&reply) <= limit::MAX_UNITS && reply.contains("and 85 more)\n\tAny network"),
             "{reply}"
         );
         let bytes = |number: u8| Ssid::new([number; 255]).unwrap();
-        let reply = stats((1..=31).map(|number| (bytes(number), tally(1))).collect());
+        let reply = told((1..=31).map(|number| (bytes(number), tally(1))).collect());
         assert!(limit::units(&reply) <= limit::MAX_UNITS);
 
         let row = |number: u8| (Mac::new([2, 0, 0, 0, 0, number]), tally(u64::from(number)));
         let page = Page { devices: (0..200).map(row).collect(), next: Some("2020".to_owned()) };
-        let reply = ssid(&bytes(1), &page, &TimeZone::UTC).to_string();
+        let reply = ssid(&bytes(1), &page, &BTreeMap::new(), &TimeZone::UTC).to_string();
         assert!(limit::units(&reply) <= limit::MAX_UNITS && reply.contains(" more"), "{reply}");
         assert!(limit::units(no_such_device(&"📡".repeat(5_000)).as_str()) < 200);
         let lines = (0..200).map(|number| Text::new().code(long(number).to_string())).collect();
@@ -257,7 +349,7 @@ mod tests {
     fn who_looked_is_told_a_line_each() {
         let page = Page { devices: vec![("62:45:b6:c6:7e:03".parse().unwrap(), tally(1))], next: None };
         assert_eq!(
-            ssid(&Ssid::new(*b"RNM0").unwrap(), &page, &TimeZone::UTC).to_string(),
+            ssid(&Ssid::new(*b"RNM0").unwrap(), &page, &BTreeMap::new(), &TimeZone::UTC).to_string(),
             "📶 1 device looked for RNM0\n\t62:45:b6:c6:7e:03 (random address) : 1 probe, latest 2020-04-22 13:37:00 UTC"
         );
     }

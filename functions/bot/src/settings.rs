@@ -3,9 +3,11 @@
 use domain::Mac;
 use runtime::zoned::{ZoneName, for_people};
 use state::chats::{self, Chat};
+use state::names::{self, Names, View};
 use telegram::{Text, limit};
 
 use crate::asking::Asking;
+use crate::devices;
 use crate::error::Error;
 use crate::reply::{self, Reply};
 use crate::watch_command::around_dash;
@@ -17,9 +19,12 @@ const MAX_BUTTONS: usize = 40;
 pub(crate) const UNIGNORE: &str = "unignore";
 const DAY_MINUTES: u16 = 24 * 60;
 
-/// `/ignore MAC`
+/// `/ignore MAC`, `/ignore NAME`
 pub(crate) async fn ignore(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
-    let Ok(mac) = asked.parse::<Mac>() else { return Ok(no_mac(asked)) };
+    let mac = match devices::the_one(asked, asking).await? {
+        Ok(mac) => mac,
+        Err(which) => return Ok(which),
+    };
     Ok(match add_ignored(asking, mac).await? {
         true => {
             let text = Text::new().plain("🙈 No alerts about ").code(mac.to_string()).plain(" any more.");
@@ -45,9 +50,12 @@ pub(crate) fn too_many() -> Reply {
     format!("🛎 A chat ignores at most {} devices: /unignore one first.", Chat::MAX_IGNORED).into()
 }
 
-/// `/unignore MAC`
+/// `/unignore MAC`, `/unignore NAME`
 pub(crate) async fn unignore(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
-    let Ok(mac) = asked.parse::<Mac>() else { return Ok(no_mac(asked)) };
+    let mac = match devices::the_one(asked, asking).await? {
+        Ok(mac) => mac,
+        Err(which) => return Ok(which),
+    };
     remove_ignored(asking, mac).await?;
     Ok(Text::new().plain("🐵 Alerts about ").code(mac.to_string()).plain(" again.").into())
 }
@@ -61,27 +69,21 @@ pub(crate) async fn remove_ignored(asking: &Asking<'_>, mac: Mac) -> Result<Opti
 }
 
 /// `/ignored`
-pub(crate) fn ignored(chat: &Chat) -> Reply {
+pub(crate) async fn ignored(chat: &Chat, asking: &Asking<'_>) -> Result<Reply, Error> {
     if chat.ignored.is_empty() {
-        return "🙈 No device is ignored.".into();
+        return Ok("🙈 No device is ignored.".into());
     }
-    let macs: Vec<String> = chat.ignored.iter().map(Mac::to_string).collect();
-    let buttons =
-        macs.iter().take(MAX_BUTTONS).map(|mac| button("✖", mac, format!("{UNIGNORE}:{mac}"))).collect();
-    let head = format!("🙈 No alerts about {}:\n\t", reply::count(macs.len(), "device"));
-    let tail = if macs.len() > MAX_BUTTONS { "\nThe others by /unignore MAC" } else { "" };
-    let room = limit::MAX_UNITS - limit::units(&head) - limit::units(tail);
-    let text = Text::new().plain(head).code(limit::list(&macs, "\n\t", room)).plain(tail);
-    Reply::with_keyboard(text, keyboard(buttons))
-}
-
-fn no_mac(asked: &str) -> Reply {
-    Text::new()
-        .plain("🛎 ")
-        .code(reply::echo(asked))
-        .plain(" is no MAC address such as ")
-        .code("a4:83:e7:4e:39:15")
-        .into()
+    let shown = chat.ignored.iter().take(reply::MAX_MARKED_LINES).copied();
+    let names = names::of(asking.table(), shown, View::Chat(chat.id)).await?;
+    let name = |mac: &Mac| names.get(mac).and_then(Names::best);
+    let about = |mac: &Mac| name(mac).map_or_else(|| mac.to_string(), reply::device_name);
+    let buttons = chat.ignored.iter().take(MAX_BUTTONS);
+    let buttons = buttons.map(|mac| button("✖", &about(mac), format!("{UNIGNORE}:{mac}"))).collect();
+    let tail = if chat.ignored.len() > MAX_BUTTONS { "\nThe others by /unignore MAC" } else { "" };
+    let head = format!("🙈 No alerts about {}:", reply::count(chat.ignored.len(), "device"));
+    let lines = chat.ignored.iter().map(|mac| reply::called(*mac, name(mac))).collect();
+    let text = reply::list(head.into(), lines, limit::units(tail)).plain(tail);
+    Ok(Reply::with_keyboard(text, keyboard(buttons)))
 }
 
 /// `/quiet 22:00-07:00`, `/quiet off`

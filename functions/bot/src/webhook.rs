@@ -43,8 +43,8 @@ impl From<Option<WebhookReply>> for Outcome {
 
 /// What happened in a chat, of what we answer.
 enum Event<'a> {
-    /// Somebody wrote.
-    Text(&'a str),
+    /// Somebody wrote, perhaps in reply to what a bot has said.
+    Text(&'a str, Option<&'a str>),
     /// Somebody pressed a button.
     Button(&'a CallbackQuery),
     /// The bot is something else there now.
@@ -88,7 +88,7 @@ fn event(update: &Update) -> Option<(&Chat, Event<'_>)> {
         let becomes = message.migrate_to_chat_id.filter(|to| message.chat.is_group() && *to < 0);
         let event = match (becomes, text) {
             (Some(to), _) => Event::Becomes(to),
-            (None, Some(text)) => Event::Text(text),
+            (None, Some(text)) => Event::Text(text, of_a_bot(message)),
             (None, None) => return None,
         };
         return Some((&message.chat, event));
@@ -98,6 +98,13 @@ fn event(update: &Update) -> Option<(&Chat, Event<'_>)> {
     }
     let member = update.my_chat_member.as_ref()?;
     Some((&member.chat, Event::Standing(&member.new_status)))
+}
+
+/// The text that a message replies to, if a bot wrote it.
+fn of_a_bot(message: &IncomingMessage) -> Option<&str> {
+    let replied_to = message.reply_to_message.as_ref()?;
+    let is_of_a_bot = replied_to.from.as_ref().is_some_and(|from| from.is_bot);
+    replied_to.text.as_deref().filter(|_| is_of_a_bot)
 }
 
 /// Answers an update that was not answered yet. The chat in the terminal does not count its updates.
@@ -128,9 +135,9 @@ async fn act(
     context: &Context,
 ) -> Result<Option<WebhookReply>, Error> {
     match event {
-        Event::Text(text) => {
+        Event::Text(text, replied_to) => {
             let asking = Asking::new(context, heard_from(chat, context).await?, place.is_private());
-            let reply = conversation::answer(text, &asking).await;
+            let reply = conversation::answer(text, *replied_to, &asking).await;
             Ok(reply.map(|reply| reply.into_message(place.id)))
         }
         Event::Button(query) => {
@@ -195,7 +202,7 @@ async fn stranger(
     place: &Chat,
     context: &Context,
 ) -> Result<Outcome, Error> {
-    let Event::Text(text) = event else { return Ok(Outcome::Silence) };
+    let Event::Text(text, _) = event else { return Ok(Outcome::Silence) };
     if let Some(code) = members::code(text)
         && let Some(welcome) = members::claim(code, place, context).await?
     {

@@ -1,6 +1,6 @@
 //! How an alert is told: the seed's words, then what one wants to know next.
 
-use domain::{Ssid, Who};
+use domain::{Ssid, Who, vendor};
 use jiff::tz::TimeZone;
 use runtime::zoned::{for_people, time_of_day};
 use state::messages::{Alert, Message, State};
@@ -22,15 +22,22 @@ pub(crate) struct Others {
     pub(crate) may_be_more: bool,
 }
 
-/// The text of an alert.
-pub(crate) fn text(message: &Message, alert: &Alert, others: &Others, zone: &TimeZone, now_ms: i64) -> Text {
-    let mut text = Text::new().plain("📣 At ").plain(for_people(alert.time, zone)).append(who(alert));
+/// The text of an alert. `device` is what the device is called.
+pub(crate) fn text(
+    message: &Message,
+    alert: &Alert,
+    device: Option<&str>,
+    others: &Others,
+    zone: &TimeZone,
+    now_ms: i64,
+) -> Text {
+    let mut text = Text::new().plain("📣 At ").plain(for_people(alert.time, zone)).append(who(alert, device));
     text = text.plain(" probed for SSID ").code(name(&alert.ssid));
     if let Some(late) = late(message, alert, now_ms) {
         text = text.plain(late);
     }
     text = text.plain("\n\nThis SSID is being tracked because: ").plain(reason(alert));
-    let details = details(alert, others);
+    let details = details(alert, device, others);
     if !details.as_str().is_empty() {
         text = text.plain("\n").append(details);
     }
@@ -54,13 +61,15 @@ pub(crate) fn keyboard(message: &Message, alert: &Alert) -> Keyboard {
     Keyboard::rows(vec![row])
 }
 
-fn who(alert: &Alert) -> Text {
-    match alert.who {
-        Who::Device(mac) => Text::new().plain(" MAC address ").code(mac.to_string()),
-        Who::Passing if alert.counted.addresses <= 1 => {
-            Text::new().plain(" MAC address ").code(alert.mac.to_string()).plain(" (random address)")
-        }
-        Who::Passing => Text::new().plain(format!(" {} passing phones", addresses(alert))),
+fn who(alert: &Alert, device: Option<&str>) -> Text {
+    if alert.who == Who::Passing && alert.counted.addresses > 1 {
+        return Text::new().plain(format!(" {} passing phones", addresses(alert)));
+    }
+    let text = Text::new().plain(" MAC address ").code(alert.mac.to_string());
+    match device {
+        Some(device) => text.plain(" (").code(limit::line(device, MAX_NAME_UNITS)).plain(")"),
+        None if alert.who == Who::Passing => text.plain(" (random address)"),
+        None => text,
     }
 }
 
@@ -103,8 +112,8 @@ fn for_how_long(ms: i64) -> String {
     }
 }
 
-/// Signal and sensor, and which other networks the device has looked for.
-fn details(alert: &Alert, others: &Others) -> Text {
+/// Signal and sensor, who made a device that has no name, and which other networks it has looked for.
+fn details(alert: &Alert, device: Option<&str>, others: &Others) -> Text {
     let sensor = alert.sensor.as_deref().map(|sensor| limit::line(sensor, MAX_NAME_UNITS));
     let mut text = match (alert.signal_dbm, sensor) {
         (Some(signal), Some(sensor)) => Text::new().plain(format!("{signal} dBm at ")).code(sensor),
@@ -112,10 +121,17 @@ fn details(alert: &Alert, others: &Others) -> Text {
         (None, Some(sensor)) => Text::new().plain("heard at ").code(sensor),
         (None, None) => Text::new(),
     };
-    let separator = if text.as_str().is_empty() { "" } else { " · " };
+    let separator = |text: &Text| if text.as_str().is_empty() { "" } else { " · " };
+    if let (Who::Device(mac), None) = (alert.who, device)
+        && let Some(vendor) = vendor::of(mac)
+    {
+        let separator = separator(&text);
+        text = text.plain(separator).plain("made by ").code(vendor);
+    }
     if others.ssids.is_empty() {
         return text;
     }
+    let separator = separator(&text);
     text = text.plain(separator).plain("also looked for ");
     for (position, ssid) in others.ssids.iter().take(MAX_OTHER_SSIDS).enumerate() {
         text = text.plain(if position == 0 { "" } else { ", " }).code(name(ssid));
@@ -167,10 +183,14 @@ mod tests {
     }
 
     fn told(alert: &Alert, others: &Others, now_ms: i64) -> String {
+        told_of(alert, None, others, now_ms)
+    }
+
+    fn told_of(alert: &Alert, device: Option<&str>, others: &Others, now_ms: i64) -> String {
         let id = MessageId::of_opening(&Destination::Chat(1), alert.watch, "pcap@1/0", 7);
         let content = Content::Alert(Box::new(alert.clone()));
         let message = Message::new(id, Destination::Chat(1), 1, content, TIME);
-        text(&message, alert, others, &TimeZone::get("Europe/London").unwrap(), now_ms).to_string()
+        text(&message, alert, device, others, &TimeZone::get("Europe/London").unwrap(), now_ms).to_string()
     }
 
     #[test]
@@ -180,7 +200,7 @@ mod tests {
         assert_eq!(
             told(&bare, &Others::default(), TIME),
             "📣 At 2020-04-23 18:14:56 BST MAC address 78:67:d7:48:e5:c7 probed for SSID RNM-GUEST\n\n\
-             This SSID is being tracked because: guest network"
+             This SSID is being tracked because: guest network\nmade by Apple, Inc."
         );
     }
 
@@ -192,8 +212,19 @@ mod tests {
         let others = Others { ssids: (0..7).map(name).collect(), may_be_more: false };
         let text = told(&alert, &others, TIME + 20 * 60 * 60 * 1000);
         assert!(text.contains("RNM-GUEST (late: seen 20 h ago)\n\n"), "{text}");
-        let tail = "\n-63 dBm at hallway · also looked for net0, net1, net2, net3, net4 and 2 more\n14 probes until 18:20";
+        let tail = "\n-63 dBm at hallway · made by Apple, Inc. · also looked for net0, net1, net2, net3, net4 and 2 more\n14 probes until 18:20";
         assert!(text.ends_with(tail), "{text}");
+    }
+
+    #[test]
+    fn a_device_that_has_a_name_is_called_by_it() {
+        let mut alert = alert("78:67:d7:48:e5:c7");
+        let text = told_of(&alert, Some("Kim's\u{202e}\nLaptop"), &Others::default(), TIME);
+        let named = "MAC address 78:67:d7:48:e5:c7 (Kim's  Laptop) probed for SSID RNM-GUEST\n";
+        assert!(text.contains(named) && !text.contains("made by"), "{text}");
+        alert = self::alert("62:45:b6:c6:7e:03");
+        let text = told_of(&alert, Some("Kim's phone"), &Others::default(), TIME);
+        assert!(text.contains("62:45:b6:c6:7e:03 (Kim's phone) probed"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::Who;
+use domain::{Mac, Who, vendor};
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::tz::TimeZone;
 use runtime::zoned::for_programs;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use state::chats::{self, Chat};
 use state::hooks::{self, Hook};
 use state::messages::{self, Alert, Claim, Content, Destination, Message, MessageId, State};
+use state::names::{self, Names, View};
 use state::outbox::{self, Slot};
 use state::{Error, Table, device, episodes};
 use telegram::client::TelegramError;
@@ -298,6 +299,8 @@ impl Post {
         let chat = chats::follow(&self.table, message.chat).await?;
         let zone = self.zone_of(chat.as_ref());
         let now_ms = (self.now_ms)();
+        let mut names = self.names([alert.mac], chat.as_ref().map_or(message.chat, |chat| chat.id)).await;
+        let name = names.remove(&alert.mac).unwrap_or_default();
         let others = match alert.who {
             Who::Passing => Others::default(),
             // a message without them is better than none
@@ -310,11 +313,11 @@ impl Post {
             }),
         };
         Ok(Telling {
-            text: alert_text::text(message, alert, &others, &zone, now_ms),
+            text: alert_text::text(message, alert, name.best(), &others, &zone, now_ms),
             keyboard: Some(alert_text::keyboard(message, alert)),
             kind: "probe.alert",
             data: {
-                let mut data = data(alert);
+                let mut data = data(alert, name.best());
                 if let Some(data) = data.as_object_mut() {
                     data.insert("chat".to_owned(), json!(message.chat));
                 }
@@ -331,6 +334,15 @@ impl Post {
             device::some_ssids(&self.table, generation, alert.mac, SSID_ITEMS, now_ms).await?;
         ssids.retain(|ssid| *ssid != alert.ssid);
         Ok(Others { ssids, may_be_more })
+    }
+
+    /// What devices are called by now, as a chat sees them.
+    async fn names(&self, macs: impl IntoIterator<Item = Mac>, chat: i64) -> BTreeMap<Mac, Names> {
+        // a message without them is better than none
+        names::of(&self.table, macs, View::Chat(chat)).await.unwrap_or_else(|error| {
+            tracing::warn!(error = runtime::log::with_causes(&error), "what devices are called is not known");
+            BTreeMap::new()
+        })
     }
 
     /// What a digest tells, when all its members are in it; and how many these are. `None` when none is.
@@ -354,8 +366,13 @@ impl Post {
         if alerts.is_empty() {
             return Ok(None);
         }
-        let zone = self.zone_of(chats::follow(&self.table, digest.chat).await?.as_ref());
-        let listed: Vec<Value> = alerts.iter().take(MAX_LISTED).map(|alert| data(alert)).collect();
+        let chat = chats::follow(&self.table, digest.chat).await?;
+        let zone = self.zone_of(chat.as_ref());
+        let listed: Vec<&Alert> = alerts.iter().take(MAX_LISTED).copied().collect();
+        let macs = listed.iter().map(|alert| alert.mac);
+        let names = self.names(macs, chat.map_or(digest.chat, |chat| chat.id)).await;
+        let name = |alert: &Alert| names.get(&alert.mac).and_then(Names::best);
+        let listed: Vec<Value> = listed.into_iter().map(|alert| data(alert, name(alert))).collect();
         let told = Telling {
             text: digest_text::text(&alerts, &zone),
             keyboard: None,
@@ -517,10 +534,11 @@ impl Post {
 }
 
 /// An alert for programs.
-fn data(alert: &Alert) -> Value {
+fn data(alert: &Alert, name: Option<&str>) -> Value {
     json!({
         "mac": alert.mac.to_string(),
-        "name": null,
+        "name": name,
+        "vendor": vendor::of(alert.mac),
         "locally_administered": alert.mac.is_locally_administered(),
         "ssid": alert.ssid.text_lossy(),
         "ssid_hex": alert.ssid.hex(),

@@ -6,6 +6,8 @@
 //! * What somebody wants to hear of: [`watch`], and when it is told: [`episode`].
 
 mod avs;
+pub mod document;
+pub mod document_record;
 pub mod episode;
 pub mod event_time;
 mod fingerprint;
@@ -19,10 +21,13 @@ pub mod probe;
 mod probe_request;
 mod radiotap;
 pub mod record;
+pub mod schema_registry;
 pub mod ssid;
 pub mod tally;
+pub mod vendor;
 pub mod watch;
 
+pub use document::{Collection, Document};
 pub use episode::{Episode, Sighting, Who};
 pub use event_time::{Day, EventTime};
 pub use mac::Mac;

@@ -28,6 +28,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::Ssid;
+use crate::schema_registry::{OfSchemaRegistry, Registry, Settings, registry_of_text};
 use crate::ssid::NotAnSsid;
 use crate::watch::MAX_REASON_CHARS;
 
@@ -94,61 +95,16 @@ pub enum NotAListEntry {
     },
 }
 
-/// Which parts of a record need a schema registry to be read. Says with which settings its writer needs none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OfSchemaRegistry {
-    /// Whose form the key has.
-    pub key: Option<Registry>,
-    /// Whose form the value has.
-    pub value: Option<Registry>,
-}
-
-/// A schema registry, by the form of what refers to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Registry {
-    /// A zero and the schema's number in 4 bytes.
-    /// <https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>
-    Confluent,
-    /// A 3, the compression (0 for none, 5 for zlib) and the UUID of the schema's version in 16 bytes.
-    /// <https://github.com/awslabs/aws-glue-schema-registry>
-    Glue,
-}
-
-impl fmt::Display for OfSchemaRegistry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let registry = |registry| match registry {
-            Registry::Confluent => "a schema registry",
-            Registry::Glue => "a Glue schema registry",
-        };
-        if let Some(of) = self.value {
-            write!(
-                f,
-                "value is Avro (or Protobuf, or JSON Schema) of {}: let the connector write JSON \
-                 (value.converter=org.apache.kafka.connect.json.JsonConverter, value.converter.schemas.enable=false), \
-                 in ksqlDB VALUE_FORMAT='JSON'",
-                registry(of)
-            )?;
-        }
-        if let Some(of) = self.key {
-            let separator = if self.value.is_some() { "; " } else { "" };
-            write!(
-                f,
-                "{separator}key is Avro (or Protobuf, or JSON Schema) of {}: let the connector write text \
-                 (key.converter=org.apache.kafka.connect.storage.StringConverter), in ksqlDB KEY_FORMAT='KAFKA'",
-                registry(of)
-            )?;
-        }
-        Ok(())
-    }
-}
-
 /// Reads a record of topic `ssid_alert_list` in any of its forms.
 ///
 /// # Errors
 /// [`NotAListEntry`] when nothing can be made of it. The caller quarantines it.
 pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<ListEntry, NotAListEntry> {
-    let of =
-        OfSchemaRegistry { key: key.and_then(registry_of_key), value: value.and_then(registry_of_value) };
+    let of = OfSchemaRegistry {
+        key: key.and_then(registry_of_key),
+        value: value.and_then(registry_of_text),
+        settings: Settings::LIST,
+    };
     if of.key.is_some() || of.value.is_some() {
         return Err(NotAListEntry::SchemaRegistry(of));
     }
@@ -162,15 +118,6 @@ pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<ListEntry, Not
     fault_point(listed.as_ref());
     let ssid = Ssid::new(name.into_owned()).map_err(|why| NotAListEntry::NotAnSsid { place, why })?;
     Ok(ListEntry { ssid, listed })
-}
-
-/// The registry to which a value refers. No text begins with these bytes.
-fn registry_of_value(value: &[u8]) -> Option<Registry> {
-    match value {
-        [0, _, _, _, _, ..] => Some(Registry::Confluent),
-        [3, 0 | 5, ..] if value.len() >= 18 => Some(Registry::Glue),
-        _ => None,
-    }
 }
 
 /// The registry to which a key refers.

@@ -1,31 +1,32 @@
-//! What the records of a batch say of the watch list, or why they cannot be read. No record can fail its batch.
+//! The records of a batch, read one by one. No record can fail its batch: one that cannot be read is quarantined with the reason.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use domain::list_record::{self, ListEntry};
 use runtime::kafka_event::{NotBase64, Record};
 use state::quarantine::{MAX_BYTES, MAX_RECORDS, Quarantined};
-use state::watches::{ListRecord, Listed};
 
 /// Of an unreadable record's key at most this many bytes are shown: it stands in the reason.
 const MAX_KEY_BYTES: usize = 64;
 
 /// The records of one partition of a batch, sorted out.
-#[derive(Debug, Default)]
-pub(crate) struct Sorted {
-    /// What is watched, or is not any more.
-    pub(crate) list: Vec<ListRecord>,
+#[derive(Debug)]
+pub(crate) struct Sorted<T> {
+    /// What they say.
+    pub(crate) said: Vec<T>,
     /// Those that cannot be read.
     pub(crate) quarantined: Vec<Quarantined>,
 }
 
+/// What reads key and value of a record.
+pub(crate) type Decode<T> = fn(&Record<'_>, Option<&[u8]>, Option<&[u8]>) -> Result<T, String>;
+
 /// Sorts records out, in the order of their offsets.
-pub(crate) fn sort_out(records: &[Record<'_>]) -> Sorted {
-    let mut sorted = Sorted::default();
+pub(crate) fn sort_out<T>(records: &[Record<'_>], decode: Decode<T>) -> Sorted<T> {
+    let mut sorted = Sorted { said: Vec::new(), quarantined: Vec::new() };
     let (mut key, mut value) = (Vec::new(), Vec::new());
     for record in records {
-        match read(record, &mut key, &mut value) {
-            Ok(listed) => sorted.list.push(listed),
+        match read(record, decode, &mut key, &mut value) {
+            Ok(said) => sorted.said.push(said),
             Err(Unreadable { why, key, value }) => sorted.quarantine(record, &why, key, value),
         }
     }
@@ -40,11 +41,12 @@ struct Unreadable<'a> {
 }
 
 /// Reads a record; the buffers are room for its bytes.
-fn read<'b>(
+fn read<'b, T>(
     record: &'b Record<'_>,
+    decode: Decode<T>,
     key: &'b mut Vec<u8>,
     value: &'b mut Vec<u8>,
-) -> Result<ListRecord, Unreadable<'b>> {
+) -> Result<T, Unreadable<'b>> {
     let (key, value) = match (record.key(key), record.value(value)) {
         (Ok(key), Ok(value)) => (key, value),
         (Err(NotBase64(text)), value) => {
@@ -59,25 +61,19 @@ fn read<'b>(
     };
     let unreadable = |why: String| Unreadable { why, key, value: value.unwrap_or_default() };
     if record.timestamp < 0 {
-        // A watch is about what came into the log no earlier than itself.
+        // it tells which of two partitions says the newer thing, and a watch is about what came no earlier than itself
         return Err(unreadable(
             "it has no Kafka timestamp: write it with a producer of Kafka 0.10 or later".to_owned(),
         ));
     }
     // A panic in the decoder is our mistake, and must not stop the partition for ever.
-    match catch_unwind(AssertUnwindSafe(|| list_record::decode(key, value))) {
-        Ok(Ok(ListEntry { ssid, listed })) => Ok(ListRecord {
-            offset: record.offset,
-            timestamp: record.timestamp,
-            ssid,
-            listed: listed.map(|listed| Listed { reason: listed.reason, cooldown_ms: listed.cooldown_ms }),
-        }),
-        Ok(Err(error)) => Err(unreadable(error.to_string())),
+    match catch_unwind(AssertUnwindSafe(|| decode(record, key, value))) {
+        Ok(said) => said.map_err(unreadable),
         Err(_panic) => Err(unreadable("the decoder panicked: please report this record".to_owned())),
     }
 }
 
-impl Sorted {
+impl<T> Sorted<T> {
     fn quarantine(&mut self, record: &Record<'_>, why: &str, key: Option<&[u8]>, value: &[u8]) {
         // Beyond what is kept of a batch, only the number counts.
         let kept =
@@ -91,7 +87,7 @@ impl Sorted {
     }
 }
 
-/// The key for people: the value alone does not say which network it is about.
+/// The key for people: the value alone does not say what it is about.
 fn shown(key: Option<&[u8]>) -> String {
     let Some(key) = key else { return "without a key".to_owned() };
     match key.get(..MAX_KEY_BYTES) {
@@ -105,11 +101,13 @@ mod tests {
     use runtime::KafkaEvent;
     use serde_json::json;
     use serde_json::value::to_raw_value;
+    use state::watches::ListRecord;
 
     use super::*;
+    use crate::watch_list;
 
     /// These keys and values, sorted out as the records of one partition, written at the time 5.
-    fn sorted(records: &[(Option<&str>, Option<&str>)]) -> Sorted {
+    fn sorted(records: &[(Option<&str>, Option<&str>)]) -> Sorted<ListRecord> {
         let base64 =
             |text: &Option<&str>| text.map(|text| base64_simd::STANDARD.encode_to_string(text.as_bytes()));
         let records: Vec<_> = (0..)
@@ -119,7 +117,7 @@ mod tests {
             })
             .collect();
         let event = to_raw_value(&json!({"records": {"t-0": records}})).unwrap();
-        sort_out(&KafkaEvent::read(&event).unwrap().partitions[&("t".into(), 0)])
+        sort_out(&KafkaEvent::read(&event).unwrap().partitions[&("t".into(), 0)], watch_list::decode)
     }
 
     #[test]
@@ -131,7 +129,7 @@ mod tests {
             (Some("RNM0"), None),
         ]);
         let list: Vec<_> = sorted
-            .list
+            .said
             .iter()
             .map(|record| (record.offset, record.timestamp, record.ssid.bytes(), record.listed.is_some()))
             .collect();

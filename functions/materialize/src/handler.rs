@@ -1,16 +1,17 @@
-//! One invocation: a batch of Kafka records in, the watch list brought up to date.
+//! One invocation: a batch of Kafka records in, the watch list and the names of devices brought up to date.
 
 use std::collections::BTreeMap;
 
+use domain::Collection;
 use runtime::KafkaEvent;
 use runtime::environment::{Environment, Incomplete};
 use runtime::kafka_event::Record;
 use serde_json::value::RawValue;
 use state::merge::Effort;
 use state::progress::{Place, Tracker};
-use state::{Source, Table, quarantine, watches};
+use state::{Source, Table, documents, quarantine, watches};
 
-use crate::batch;
+use crate::batch::{self, Decode, Sorted};
 use crate::error::Error;
 
 /// What the function works with.
@@ -18,12 +19,33 @@ use crate::error::Error;
 pub struct Context {
     /// The table.
     pub table: Table,
-    /// The consumer group of the event source mapping: whose progress is kept.
-    pub group: String,
-    /// The topic that is the watch list.
-    pub watch_list_topic: String,
+    /// What the consumer groups of the event source mappings begin with: see [`Context::group`].
+    pub group_prefix: String,
+    /// What the topics are called.
+    pub topics: Topics,
     /// The present in milliseconds since 1970.
     pub now_ms: fn() -> i64,
+}
+
+/// The topics that mean something here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    /// The watch list.
+    pub watch_list: String,
+    /// Clients of the UniFi controller.
+    pub clients: String,
+    /// The network's own devices, by the same.
+    pub devices: String,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self {
+            watch_list: "ssid_alert_list".to_owned(),
+            clients: "unifi.ace.user".to_owned(),
+            devices: "unifi.ace.device".to_owned(),
+        }
+    }
 }
 
 /// What became of a batch.
@@ -33,6 +55,8 @@ pub struct Report {
     pub listed: u64,
     /// Records that say that it is not any more.
     pub deleted: u64,
+    /// Records that say something of a document.
+    pub documents: u64,
     /// Records of a topic that means nothing here.
     pub ignored: u64,
     /// Records that cannot be read.
@@ -42,23 +66,32 @@ pub struct Report {
 }
 
 impl Context {
-    /// The topic that is the watch list, unless `WATCH_LIST_TOPIC` says otherwise.
-    pub const WATCH_LIST_TOPIC: &str = "ssid_alert_list";
-
-    /// The context that the function's environment describes: `TABLE_NAME` and `CONSUMER_GROUP`, and if it is to differ from what
-    /// is usual `WATCH_LIST_TOPIC`. The table is reached for only when that is complete.
+    /// The context that the function's environment describes: `TABLE_NAME` and `CONSUMER_GROUP_PREFIX`, and if topics are called
+    /// otherwise than usual `WATCH_LIST_TOPIC`, `CLIENTS_TOPIC`, `DEVICES_TOPIC`. The table is reached for only when that is complete.
     ///
     /// # Errors
     /// [`Incomplete`] names all variables that are missing or unreadable.
     pub async fn try_from_env(table: impl AsyncFnOnce(String) -> Table) -> Result<Self, Incomplete> {
         let mut environment = Environment::of_a_function();
         let name = environment.required("TABLE_NAME");
-        let group = environment.required("CONSUMER_GROUP");
-        let watch_list_topic =
-            environment.optional("WATCH_LIST_TOPIC").unwrap_or_else(|| Self::WATCH_LIST_TOPIC.to_owned());
+        let group_prefix = environment.required("CONSUMER_GROUP_PREFIX");
+        let usual = Topics::default();
+        let mut topic = |variable, usual| environment.optional(variable).unwrap_or(usual);
+        let topics = Topics {
+            watch_list: topic("WATCH_LIST_TOPIC", usual.watch_list),
+            clients: topic("CLIENTS_TOPIC", usual.clients),
+            devices: topic("DEVICES_TOPIC", usual.devices),
+        };
         environment.check()?;
         let table = table(name).await;
-        Ok(Self { table, group, watch_list_topic, now_ms: runtime::clock::now_ms })
+        Ok(Self { table, group_prefix, topics, now_ms: runtime::clock::now_ms })
+    }
+
+    /// The consumer group that reads a topic, whose progress is kept: Lambda wants another for each mapping.
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/kafka-consumer-group-id.html>
+    #[must_use]
+    pub fn group(&self, topic: &str) -> String {
+        format!("{}-{topic}", self.group_prefix)
     }
 }
 
@@ -76,11 +109,18 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
     }
     let mut report = Report::default();
     let mut unknown: BTreeMap<&str, u64> = BTreeMap::new();
+    let topics = &context.topics;
     for ((topic, partition), records) in &batch.partitions {
-        if *topic == context.watch_list_topic {
-            absorb_watch_list(topic, *partition, records, context, &mut report).await?;
-        } else {
-            *unknown.entry(topic).or_default() += records.len() as u64;
+        let partition = Partition { topic, number: *partition, records, context };
+        match &**topic {
+            name if name == topics.watch_list => partition.absorb_watch_list(&mut report).await?,
+            name if name == topics.clients => {
+                partition.absorb_documents(Collection::Client, &mut report).await?;
+            }
+            name if name == topics.devices => {
+                partition.absorb_documents(Collection::Device, &mut report).await?;
+            }
+            _ => *unknown.entry(topic).or_default() += records.len() as u64,
         }
     }
     if !unknown.is_empty() {
@@ -92,34 +132,66 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
     Ok(report)
 }
 
-/// Brings the watch list up to date with the records of one partition.
-async fn absorb_watch_list(
-    topic: &str,
-    partition: i32,
-    records: &[Record<'_>],
-    context: &Context,
-    report: &mut Report,
-) -> Result<(), Error> {
-    let places: Vec<Place> =
-        records.iter().map(|record| Place { offset: record.offset, timestamp: record.timestamp }).collect();
-    let tracker = Tracker::new(&context.table, &context.group, topic, partition);
-    let progress = tracker.begin(&places).await?;
-    let source = Source { topic: topic.to_owned(), life: progress.life, partition };
+/// The records of one partition.
+struct Partition<'a> {
+    topic: &'a str,
+    number: i32,
+    records: &'a [Record<'a>],
+    context: &'a Context,
+}
 
-    let ours = records.partition_point(|record| record.offset < progress.from);
-    let sorted = batch::sort_out(records.get(ours..).unwrap_or_default());
-    let now_ms = (context.now_ms)();
-    report.effort += watches::absorb(&context.table, &source, &sorted.list).await?;
-    report.effort += quarantine::keep(&context.table, &source, &sorted.quarantined, now_ms).await?;
-    if let Some(first) = sorted.quarantined.first() {
-        tracing::warn!(%source, records = sorted.quarantined.len(), offset = first.offset, reason = first.reason,
-            "records that cannot be read were quarantined");
+impl Partition<'_> {
+    /// Brings the watch list up to date.
+    async fn absorb_watch_list(&self, report: &mut Report) -> Result<(), Error> {
+        let table = &self.context.table;
+        let sorted = self
+            .absorb(crate::watch_list::decode, report, async |source, records| {
+                watches::absorb(table, source, records).await
+            })
+            .await?;
+        let listed = sorted.said.iter().filter(|record| record.listed.is_some()).count();
+        report.listed += listed as u64;
+        report.deleted += (sorted.said.len() - listed) as u64;
+        Ok(())
     }
-    tracker.advance(progress, &places).await?;
 
-    let listed = sorted.list.iter().filter(|record| record.listed.is_some()).count();
-    report.listed += listed as u64;
-    report.deleted += (sorted.list.len() - listed) as u64;
-    report.quarantined += sorted.quarantined.len() as u64;
-    Ok(())
+    /// Brings the documents of a collection up to date.
+    async fn absorb_documents(&self, collection: Collection, report: &mut Report) -> Result<(), Error> {
+        let (table, now_ms) = (&self.context.table, (self.context.now_ms)());
+        let sorted = self
+            .absorb(crate::documents::decode, report, async |source, records| {
+                documents::absorb(table, source, collection, records, now_ms).await
+            })
+            .await?;
+        report.documents += sorted.said.len() as u64;
+        Ok(())
+    }
+
+    /// Reads the records and has them absorbed, between the two looks at the progress.
+    async fn absorb<T>(
+        &self,
+        decode: Decode<T>,
+        report: &mut Report,
+        absorb: impl AsyncFnOnce(&Source, &[T]) -> Result<Effort, state::Error>,
+    ) -> Result<Sorted<T>, Error> {
+        let table = &self.context.table;
+        let place = |record: &Record<'_>| Place { offset: record.offset, timestamp: record.timestamp };
+        let places: Vec<Place> = self.records.iter().map(place).collect();
+        let tracker = Tracker::new(table, &self.context.group(self.topic), self.topic, self.number);
+        let progress = tracker.begin(&places).await?;
+        let source = Source { topic: self.topic.to_owned(), life: progress.life, partition: self.number };
+
+        let ours = self.records.partition_point(|record| record.offset < progress.from);
+        let sorted = batch::sort_out(self.records.get(ours..).unwrap_or_default(), decode);
+        report.effort += absorb(&source, &sorted.said).await?;
+        let now_ms = (self.context.now_ms)();
+        report.effort += quarantine::keep(table, &source, &sorted.quarantined, now_ms).await?;
+        if let Some(first) = sorted.quarantined.first() {
+            tracing::warn!(%source, records = sorted.quarantined.len(), offset = first.offset, reason = first.reason,
+                "records that cannot be read were quarantined");
+        }
+        tracker.advance(progress, &places).await?;
+        report.quarantined += sorted.quarantined.len() as u64;
+        Ok(sorted)
+    }
 }

@@ -1,5 +1,7 @@
 //! The Lambda function `materialize`.
 
+#![recursion_limit = "256"] // the types of the SDK's futures nest deeply
+
 use lambda_runtime::{LambdaEvent, service_fn};
 use materialize::{Context, Error, handle};
 use serde_json::value::RawValue;
@@ -17,6 +19,7 @@ async fn main() -> anyhow::Result<()> {
             &[
                 ("RecordsListed", report.listed),
                 ("RecordsDeleted", report.deleted),
+                ("DocumentsTold", report.documents),
                 ("RecordsIgnored", report.ignored),
                 ("RecordsQuarantined", report.quarantined),
                 ("ItemsRead", report.effort.reads),

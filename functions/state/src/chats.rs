@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::item::{self, Attributes, Item as _};
 use crate::key::{self, Key};
 use crate::table::{Backoff, Expect, Put, Table};
-use crate::watches;
+use crate::{names, watches};
 
 /// What a chat may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -293,16 +293,17 @@ async fn upsert(
     }
 }
 
-/// Lets a chat out, with its watches.
+/// Lets a chat out, with its watches and the names that it has given.
 ///
 /// # Errors
 /// When the table does not answer. Doing it again goes on where this stopped.
 pub async fn disallow(table: &Table, id: i64) -> Result<(), Error> {
     watches::move_all(table, id, None).await?;
+    names::move_all(table, id, None).await?;
     table.delete(&key::chat(id)).await
 }
 
-/// Follows a chat that has become another, with its settings and watches.
+/// Follows a chat that has become another, with its settings, watches and names.
 ///
 /// # Errors
 /// When the table does not answer. Doing it again goes on where this stopped.
@@ -324,6 +325,7 @@ pub async fn migrate(table: &Table, from: i64, to: i64) -> Result<(), Error> {
     // the same again changes nothing: what was set in the new chat meanwhile stays
     upsert(table, to, Some(new), |_| {}).await?;
     watches::move_all(table, from, Some(to)).await?;
+    names::move_all(table, from, Some(to)).await?;
     change(table, from, |chat| chat.moved_to = Some(to)).await?;
     Ok(())
 }

@@ -19,6 +19,25 @@ pub struct Device {
     pub ssids: Vec<(Ssid, Tally)>,
 }
 
+impl Device {
+    /// Adds what was heard of another device.
+    pub fn merge(&mut self, other: &Self) {
+        self.tally.merge(&other.tally);
+        let mut ssids: BTreeMap<Ssid, Tally> = std::mem::take(&mut self.ssids).into_iter().collect();
+        for (ssid, tally) in &other.ssids {
+            ssids.entry(ssid.clone()).or_default().merge(tally);
+        }
+        self.ssids = most_frames_first(ssids);
+    }
+}
+
+/// Those with most frames first, then by the SSIDs' bytes.
+fn most_frames_first(ssids: BTreeMap<Ssid, Tally>) -> Vec<(Ssid, Tally)> {
+    let mut ssids: Vec<(Ssid, Tally)> = ssids.into_iter().collect();
+    ssids.sort_by(|(a, heard_a), (b, heard_b)| heard_b.count.cmp(&heard_a.count).then_with(|| a.cmp(b)));
+    ssids
+}
+
 /// Looks a device up in a generation: one Query, and one read of its forget-mark. `None` when nothing was heard of it.
 ///
 /// # Errors
@@ -38,10 +57,7 @@ pub async fn look_up(table: &Table, generation: u32, mac: Mac, now_ms: i64) -> R
             None => device.tally.merge(&tallies::read_device(item)?),
         }
     }
-    device.ssids = ssids.into_iter().collect();
-    device
-        .ssids
-        .sort_by(|(a, heard_a), (b, heard_b)| heard_b.count.cmp(&heard_a.count).then_with(|| a.cmp(b)));
+    device.ssids = most_frames_first(ssids);
     Ok((device.tally.all.count > 0).then_some(device))
 }
 

@@ -265,13 +265,7 @@ impl Stored {
     }
 
     fn read(item: &Attributes) -> Result<Self, Error> {
-        let map =
-            item.get("seen").and_then(|seen| seen.as_m().ok()).ok_or_else(|| item.unreadable("seen"))?;
-        let mut seen = BTreeMap::new();
-        for (source, offset) in map {
-            let offset = offset.as_n().ok().and_then(|offset| offset.parse().ok());
-            seen.insert(source.clone(), offset.ok_or_else(|| item.unreadable("seen"))?);
-        }
+        let seen = merge::seen_by_source(item)?;
         let current = match item.optional_number("count")? {
             None => None,
             Some(count) => {
@@ -303,8 +297,7 @@ impl Stored {
     fn write(&self, key: &Key, expires_ms: i64) -> Attributes {
         let mut item = item::with_key(key);
         item.put("version", item::number(self.version.saturating_add(1)));
-        let seen = self.seen.iter().map(|(source, offset)| (source.clone(), item::number(offset)));
-        item.put("seen", AttributeValue::M(seen.collect()));
+        merge::put_seen_by_source(&mut item, &self.seen);
         if let Some(Current { episode, messages, told }) = &self.current {
             item.put("count", item::number(episode.count));
             item.put("first", item::number(episode.first));

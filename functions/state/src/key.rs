@@ -41,6 +41,11 @@ pub const BY_SSID: &str = "by_ssid";
 /// Index: who was here on a day.
 pub const BY_DAY: &str = "by_day";
 
+/// Index: what a device is called, by its address.
+pub const BY_MAC: &str = "by_mac";
+/// Index: devices by their folded name. All in one partition: a part of a name may stand anywhere in it.
+pub const BY_LABEL: &str = "by_label";
+
 /// Index: what is to be done, by time.
 pub const DUE: &str = "due";
 
@@ -137,6 +142,56 @@ pub fn progress_of(group: &str) -> String {
 #[must_use]
 pub fn forget(mac: Mac) -> Key {
     alone(format!("FORGET#{mac}"))
+}
+
+/// What the topic of a collection says of a document.
+#[must_use]
+pub fn document(topic: &str, id: &str) -> Key {
+    alone(format!("DOCUMENT#{topic}#{}", percent_encode(id.as_bytes(), ENCODED)))
+}
+
+/// Topic and `_id` of a document, from its partition key.
+#[must_use]
+pub fn topic_and_id(pk: &str) -> Option<(&str, String)> {
+    let (topic, encoded) = pk.strip_prefix("DOCUMENT#")?.split_once('#')?;
+    Some((topic, percent_decode_str(encoded).decode_utf8().ok()?.into_owned()))
+}
+
+/// Place in index [`BY_LABEL`], from a folded name. A sort key holds 1,024 bytes; of a longer name the beginning is found.
+#[must_use]
+pub fn by_label(folded: &str, mac: Mac) -> IndexKey {
+    const MOST: usize = 1_000;
+    let end = folded.floor_char_boundary(MOST);
+    let label = format!("{}#{mac}", folded.get(..end).unwrap_or_default());
+    IndexKey { hash: ("label_of", NAMES.to_owned()), range: ("label", label) }
+}
+
+/// Partition key of all names in index [`BY_LABEL`].
+pub const NAMES: &str = "NAMES";
+
+/// Folded name and device, from a sort key of index [`BY_LABEL`].
+#[must_use]
+pub fn folded_and_mac(range: &str) -> Option<(&str, Mac)> {
+    let (folded, mac) = range.rsplit_once('#')?;
+    Some((folded, mac.parse().ok()?))
+}
+
+/// Partition key of the names that a chat has given.
+#[must_use]
+pub fn names_of_chat(chat: i64) -> String {
+    format!("NAMES#{chat}")
+}
+
+/// The name that a chat has given to a device.
+#[must_use]
+pub fn name_of_chat(chat: i64, mac: Mac) -> Key {
+    Key { pk: names_of_chat(chat), sk: mac.to_string() }
+}
+
+/// The chat that has given a name, from the name's partition key.
+#[must_use]
+pub fn chat_of_names(pk: &str) -> Option<i64> {
+    pk.strip_prefix("NAMES#")?.parse().ok()
 }
 
 /// Partition key of all watches.
@@ -315,6 +370,21 @@ mod tests {
             prop_assert_eq!(ssid_of(&key.sk), Some(ssid));
             prop_assert!(key.sk.len() <= 1_024);
             prop_assert_eq!(key.sk.matches('#').count(), 2);
+        }
+
+        #[test]
+        fn a_document_is_read_from_its_key(id in ".{1,300}") {
+            let key = document("unifi.ace.user", &id);
+            prop_assert_eq!(topic_and_id(&key.pk), Some(("unifi.ace.user", id)));
+            prop_assert_eq!(key.sk, "DOCUMENT");
+        }
+
+        #[test]
+        fn a_name_is_read_from_its_place_in_the_index(label in ".{0,1500}") {
+            let mac = Mac::new([0xa4, 0x83, 0xe7, 0x4e, 0x39, 0x15]);
+            let place = by_label(&label, mac);
+            let (folded, of) = folded_and_mac(&place.range.1).unwrap();
+            prop_assert!(of == mac && label.starts_with(folded) && place.range.1.len() <= 1_024);
         }
 
         #[test]

@@ -10,15 +10,17 @@
 //! part of a successful invocation, and an invocation succeeds only when every item of every record is written or was
 //! already past it.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{EventTime, Mac};
 use futures::TryStreamExt as _;
 use futures::stream::FuturesUnordered;
 
 use crate::error::Error;
 use crate::forget;
-use crate::item::{Attributes, Item as _};
+use crate::item::{self, Attributes, Item as _};
 use crate::key::Key;
 use crate::table::{Backoff, CONCURRENCY, Expect, Put, Table};
 
@@ -27,6 +29,9 @@ pub(crate) const SEEN: &str = "seen";
 
 /// One item and the records of a batch that concern it.
 pub(crate) trait Change {
+    /// The attribute that tells whether the item is still what was loaded: a number that every write raises.
+    const GUARD: &'static str = SEEN;
+
     /// Where the item lies.
     fn key(&self) -> &Key;
 
@@ -126,7 +131,7 @@ async fn apply_one<C: Change>(table: &Table, work: Work<'_, C>) -> Result<Effort
         let Some(new) = change.fold(current.as_ref(), forgotten_before)? else { return Ok(effort) };
         let expect = match &current {
             None => Expect::Nothing,
-            Some(old) => Expect::Number(SEEN, old.number(SEEN)?),
+            Some(old) => Expect::Number(C::GUARD, old.number(C::GUARD)?),
         };
         match table.put(new, &expect).await? {
             Put::Written => {
@@ -152,3 +157,17 @@ pub(crate) fn seen(item: Option<&Attributes>) -> Result<i64, Error> {
 
 /// Below every offset.
 pub(crate) const NOTHING_SEEN: i64 = -1;
+
+/// The highest offset that an item of several sources has absorbed from each.
+pub(crate) fn seen_by_source(item: &Attributes) -> Result<BTreeMap<String, i64>, Error> {
+    let unreadable = || item.unreadable(SEEN);
+    let map = item.get(SEEN).and_then(|seen| seen.as_m().ok()).ok_or_else(unreadable)?;
+    let offset = |value: &AttributeValue| value.as_n().ok().and_then(|offset| offset.parse().ok());
+    map.iter().map(|(source, value)| Ok((source.clone(), offset(value).ok_or_else(unreadable)?))).collect()
+}
+
+/// Writes the same.
+pub(crate) fn put_seen_by_source(item: &mut Attributes, seen: &BTreeMap<String, i64>) {
+    let seen = seen.iter().map(|(source, offset)| (source.clone(), item::number(offset)));
+    item.put(SEEN, AttributeValue::M(seen.collect()));
+}

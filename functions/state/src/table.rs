@@ -387,6 +387,34 @@ impl Table {
         Ok(request.send().await.map_err(self.failed("Query"))?.items.unwrap_or_default())
     }
 
+    /// The entries of an index under one partition key, in the order of their sort keys: at most `limit`, and whether there are more.
+    pub(crate) async fn query_entries(
+        &self,
+        index: &str,
+        hash: (&str, &str),
+        limit: usize,
+    ) -> Result<(Vec<Attributes>, bool), Error> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name(index)
+            .key_condition_expression("#hash = :hash")
+            .expression_attribute_names("#hash", hash.0)
+            .expression_attribute_values(":hash", item::text(hash.1))
+            .into_paginator()
+            .items()
+            .send();
+        let mut entries = Vec::new();
+        while let Some(entry) = pages.try_next().await.map_err(self.failed("Query"))? {
+            if entries.len() >= limit {
+                return Ok((entries, true));
+            }
+            entries.push(entry);
+        }
+        Ok((entries, false))
+    }
+
     /// The keys of the first items in index `due` whose time has come, those longest due first.
     pub(crate) async fn query_due(&self, due_in: &str, through: &str, limit: i32) -> Result<Vec<Key>, Error> {
         let answer = self

@@ -10,7 +10,7 @@ pub mod update;
 
 pub use client::Client;
 pub use error::TelegramError;
-pub use keyboard::{Button, Keyboard};
+pub use keyboard::{Button, ForceReply, Keyboard, ReplyMarkup};
 pub use message::Message;
 pub use text::Text;
 pub use update::Update;

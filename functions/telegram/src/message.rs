@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::limit;
+use crate::keyboard::is_false;
 use crate::text::Entity;
-use crate::{Keyboard, Text};
+use crate::{ForceReply, Keyboard, ReplyMarkup, Text, limit};
 
 /// The most UTF-16 code units of what is told to somebody who pressed a button.
 /// <https://core.telegram.org/bots/api#answercallbackquery>
@@ -18,19 +18,57 @@ pub struct Message {
     pub chat_id: i64,
     /// At most 4096 UTF-16 code units.
     pub text: String,
-    /// The marks of the text.
+    /// The marks of the text, and whom it mentions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub entities: Vec<Entity>,
-    /// The buttons below it.
+    pub entities: Vec<MessageEntity>,
+    /// The buttons below it, or that it asks for a reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply_markup: Option<Keyboard>,
+    pub reply_markup: Option<ReplyMarkup>,
+    /// Which message of the chat it replies to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_parameters: Option<ReplyParameters>,
     /// Whether it arrives without a sound.
     #[serde(default, skip_serializing_if = "is_false")]
     pub disable_notification: bool,
     link_preview_options: LinkPreviewOptions,
 }
 
-/// Another text for a message that was sent. <https://core.telegram.org/bots/api#editmessagetext>
+/// What a part of a text is. <https://core.telegram.org/bots/api#messageentity>
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MessageEntity {
+    /// A mention of somebody.
+    Mention(Mention),
+    /// How it looks.
+    Mark(Entity),
+}
+
+/// A mention of somebody by id: not everybody has a user name. It works for members of the group and for those who have pressed a
+/// button of the bot; of others Telegram makes plain text. <https://core.telegram.org/bots/api#formatting-options>
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mention {
+    #[serde(rename = "type")]
+    kind: String,
+    offset: usize,
+    length: usize,
+    user: Mentioned,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Mentioned {
+    id: i64,
+}
+
+/// Which message a message replies to. <https://core.telegram.org/bots/api#replyparameters>
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyParameters {
+    message_id: i64,
+    /// Telegram would refuse a reply to a message that somebody has deleted meanwhile.
+    allow_sending_without_reply: bool,
+}
+
+/// Another text for a message that was sent. Telegram edits none that asks for a reply, and lets none become such a one.
+/// <https://core.telegram.org/bots/api#editmessagetext>
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edit {
     /// In which chat.
@@ -81,15 +119,58 @@ impl Message {
     /// A message with this text, cut to what a message may hold.
     #[must_use]
     pub fn new(chat_id: i64, text: impl Into<Text>) -> Self {
-        let (text, entities) = text.into().cut(limit::MAX_UNITS).into_parts();
-        let (reply_markup, disable_notification) = (None, false);
-        Self { chat_id, text, entities, reply_markup, disable_notification, link_preview_options: NO_PREVIEW }
+        let (text, marks) = text.into().cut(limit::MAX_UNITS).into_parts();
+        Self {
+            chat_id,
+            text,
+            entities: marks.into_iter().map(MessageEntity::Mark).collect(),
+            reply_markup: None,
+            reply_parameters: None,
+            disable_notification: false,
+            link_preview_options: NO_PREVIEW,
+        }
     }
 
-    /// With these buttons below it.
+    /// With these buttons below it, instead of a question.
     #[must_use]
     pub fn with_keyboard(self, keyboard: Keyboard) -> Self {
-        Self { reply_markup: Some(keyboard), ..self }
+        Self { reply_markup: Some(ReplyMarkup::Keyboard(keyboard)), ..self }
+    }
+
+    /// Asks everybody in the chat for a reply, instead of showing buttons: for private chats, where there is one. This stands in the
+    /// field while it is empty; it is cut to one line of 64 characters.
+    #[must_use]
+    pub fn asking_for_reply(self, placeholder: &str) -> Self {
+        Self { reply_markup: Some(ReplyMarkup::ForceReply(ForceReply::from_all(placeholder))), ..self }
+    }
+
+    /// Asks one of those in a group for a reply, and opens no field for the others, who may reply all the same.
+    ///
+    /// Telegram asks those whom the text mentions and those whose message it replies to. Who has pressed a button has written no
+    /// message: the one with the button is the bot's own. So the first word of the text becomes a mention; it must be plain, and it
+    /// is better one of ours than the person's name, which could look like anything that is read from the text later.
+    /// <https://core.telegram.org/bots/api#forcereply>
+    #[must_use]
+    pub fn asking_one_for_reply(self, user_id: i64, placeholder: &str) -> Self {
+        let word = self.text.split_whitespace().next().unwrap_or_default();
+        let before = self.text.chars().take_while(|character| character.is_whitespace());
+        let mention = Mention {
+            kind: "text_mention".to_owned(),
+            offset: before.map(char::len_utf16).sum(),
+            length: limit::units(word),
+            user: Mentioned { id: user_id },
+        };
+        // the first: Telegram ignores those beyond a hundred
+        let entities = [MessageEntity::Mention(mention)].into_iter().chain(self.entities).collect();
+        let reply_markup = Some(ReplyMarkup::ForceReply(ForceReply::from_some(placeholder)));
+        Self { entities, reply_markup, ..self }
+    }
+
+    /// As a reply to a message of the same chat, or as any other message if that is no longer there.
+    #[must_use]
+    pub fn in_reply_to(self, message_id: i64) -> Self {
+        let reply_parameters = Some(ReplyParameters { message_id, allow_sending_without_reply: true });
+        Self { reply_parameters, ..self }
     }
 
     /// Whether it arrives without a sound.
@@ -112,11 +193,6 @@ impl Edit {
     pub fn with_keyboard(self, keyboard: Option<Keyboard>) -> Self {
         Self { reply_markup: keyboard, ..self }
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 fn cut_to_callback<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
@@ -174,10 +250,41 @@ mod tests {
     }
 
     #[test]
+    fn a_question_opens_a_field_for_the_reply() {
+        let text = || Text::new().plain("📡 New name of ").code("a4:83");
+        assert_eq!(
+            json(&WebhookReply::SendMessage(Message::new(7, text()).asking_for_reply("New name"))),
+            r#"{"method":"sendMessage","chat_id":7,"text":"📡 New name of a4:83","entities":[{"type":"code","offset":15,"length":5}],"reply_markup":{"force_reply":true,"input_field_placeholder":"New name"},"link_preview_options":{"is_disabled":true}}"#
+        );
+        let in_a_group = Message::new(-7, text()).asking_one_for_reply(42, "New name").in_reply_to(5);
+        assert_eq!(
+            json(&WebhookReply::SendMessage(in_a_group)),
+            r#"{"method":"sendMessage","chat_id":-7,"text":"📡 New name of a4:83","entities":[{"type":"text_mention","offset":0,"length":2,"user":{"id":42}},{"type":"code","offset":15,"length":5}],"reply_markup":{"force_reply":true,"input_field_placeholder":"New name","selective":true},"reply_parameters":{"message_id":5,"allow_sending_without_reply":true},"link_preview_options":{"is_disabled":true}}"#
+        );
+        let indented = Message::new(-7, "\t📡📡 é").asking_one_for_reply(42, "").entities;
+        let MessageEntity::Mention(mention) = &indented[0] else { panic!("{indented:?}") };
+        assert_eq!((mention.offset, mention.length), (1, 4));
+    }
+
+    #[test]
+    fn a_message_has_buttons_or_a_question_and_an_empty_field_has_64_characters_or_none() {
+        let keyboard = Keyboard::rows(vec![vec![Button::new("Mute 1 h", "mute:7:3600")]]);
+        let asking = |placeholder: &str| Message::new(7, "?").asking_for_reply(placeholder);
+        let markup = |message: Message| serde_json::to_string(&message.reply_markup).unwrap();
+        assert_eq!(asking("x").with_keyboard(keyboard.clone()), Message::new(7, "?").with_keyboard(keyboard));
+        assert_eq!(markup(asking(" \n")), r#"{"force_reply":true}"#);
+        assert_eq!(markup(asking("a\nb")), r#"{"force_reply":true,"input_field_placeholder":"a b"}"#);
+        let (fits, cut) = ("📡".repeat(32), format!("{}…", "x".repeat(63)));
+        assert!(markup(asking(&fits)).contains(&format!("\"{fits}\"")));
+        assert!(markup(asking(&"x".repeat(65))).contains(&format!("\"{cut}\"")));
+    }
+
+    #[test]
     fn a_text_that_is_too_long_is_cut_with_its_marks() {
         let text = Text::new().code("📡".repeat(3_000));
         let (message, edit) = (Message::new(7, text.clone()), Edit::new(7, 8, text));
-        assert_eq!((message.text, message.entities), (edit.text.clone(), edit.entities.clone()));
+        let marks: Vec<_> = edit.entities.iter().cloned().map(MessageEntity::Mark).collect();
+        assert_eq!((message.text, message.entities), (edit.text.clone(), marks));
         assert_eq!((limit::units(&edit.text), edit.entities[0].length), (4_095, 4_094));
 
         let answer = CallbackAnswer { callback_query_id: "9".to_owned(), text: "a".repeat(201) };

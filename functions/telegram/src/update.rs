@@ -37,12 +37,29 @@ pub struct IncomingMessage {
     /// Its text. Photos, joins and many others have none.
     #[serde(default, deserialize_with = "or_default")]
     pub text: Option<String>,
+    /// The message that it replies to, of the same chat.
+    #[serde(default, deserialize_with = "or_default")]
+    pub reply_to_message: Option<RepliedTo>,
     /// The group has become a supergroup, under this id.
     #[serde(default, deserialize_with = "or_default")]
     pub migrate_to_chat_id: Option<i64>,
     /// The supergroup was a group, under this id.
     #[serde(default, deserialize_with = "or_default")]
     pub migrate_from_chat_id: Option<i64>,
+}
+
+/// A message that somebody replied to. Which message that one replies to, Telegram does not tell.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct RepliedTo {
+    /// Its number in its chat.
+    #[serde(default, deserialize_with = "or_default")]
+    pub message_id: Option<i64>,
+    /// Who wrote it: may be any bot of a group.
+    #[serde(default, deserialize_with = "or_default")]
+    pub from: Option<User>,
+    /// Its text. Of a message of a bot it is what the bot wrote: nobody else can change it.
+    #[serde(default, deserialize_with = "or_default")]
+    pub text: Option<String>,
 }
 
 /// A person or a bot. <https://core.telegram.org/bots/api#user>
@@ -157,6 +174,30 @@ mod tests {
         assert_eq!(message.from, Some(User { id: 3, is_bot: false }));
         assert!(!message.chat.is_private() && message.chat.is_group());
         assert_eq!(message.chat.title.as_deref(), Some("Home"));
+    }
+
+    #[test]
+    fn what_is_replied_to_is_read_and_no_further() {
+        let replied = |to: &str| {
+            let json =
+                format!(r#"{{"message":{{"chat":{{"id":1}},"text":"Laptop","reply_to_message":{to}}}}}"#);
+            let message = read(&json).message.unwrap();
+            assert_eq!(message.text.as_deref(), Some("Laptop"), "{to}");
+            message.reply_to_message
+        };
+        let whole = replied(
+            r#"{"message_id":4,"date":2,"chat":{"id":1},"from":{"id":9,"is_bot":true},"text":"The name?",
+            "reply_to_message":{"message_id":3,"reply_to_message":{"message_id":2}}}"#,
+        );
+        let bot = User { id: 9, is_bot: true };
+        let text = Some("The name?".to_owned());
+        assert_eq!(whole, Some(RepliedTo { message_id: Some(4), from: Some(bot), text }));
+        let nothing = Some(RepliedTo { message_id: None, from: None, text: None });
+        assert_eq!(replied(r#"{"message_id":"4","from":{"id":"x"},"text":7,"reply_to_message":8}"#), nothing);
+        assert_eq!(replied(r#"{"photo":[]}"#), nothing);
+        for odd in ["null", "7", r#""x""#, "[7]", "true"] {
+            assert_eq!(replied(odd), None, "{odd}");
+        }
     }
 
     #[test]

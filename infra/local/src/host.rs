@@ -67,8 +67,10 @@ pub struct Host {
 pub struct Mappings {
     /// `aggregate`, by topic `pcap`.
     pub aggregate: EventSourceMapping,
-    /// `materialize`, by topic `ssid_alert_list`.
-    pub watch_list: EventSourceMapping,
+    /// `materialize`, by each of its topics.
+    pub materialize: Vec<EventSourceMapping>,
+    /// What the consumer groups of `materialize` begin with.
+    pub materialize_prefix: String,
     /// `alert`, by topic `pcap`.
     pub alert: EventSourceMapping,
 }
@@ -86,7 +88,11 @@ impl Mappings {
         };
         Ok(Self {
             aggregate: mapping("AggregateMapping")?,
-            watch_list: mapping("WatchListMapping")?,
+            materialize: ["WatchListMapping", "ClientsMapping", "DevicesMapping"]
+                .into_iter()
+                .map(mapping)
+                .collect::<anyhow::Result<_>>()?,
+            materialize_prefix: template.variable("Materialize", "CONSUMER_GROUP_PREFIX")?,
             alert: mapping("AlertMapping")?,
         })
     }
@@ -179,56 +185,47 @@ impl Host {
         self.event_source(&self.mappings.aggregate, group, function)
     }
 
-    /// What feeds `materialize`, if it is there.
+    /// What feeds `materialize`, a source a topic; none if it is not there.
     #[must_use]
-    pub fn materialize(&self) -> Option<EventSource> {
-        let (group, deployed) =
-            self.group_and_deployed(&self.mappings.watch_list, |deployed| &deployed.materialize)?;
-        let function = deployed.map_or_else(
-            || {
-                Function::Materialize(materialize::Context {
+    pub fn materialize(&self) -> Vec<EventSource> {
+        let source = |mapping: &EventSourceMapping| match &self.deployed {
+            Some(deployed) => {
+                let function = Function::Deployed(deployed.materialize.clone()?);
+                Some(self.event_source(mapping, mapping.consumer_group.clone(), function))
+            }
+            None => {
+                let context = materialize::Context {
                     table: self.table.clone(),
-                    group: group.clone(),
-                    watch_list_topic: self.mappings.watch_list.topic.clone(),
+                    group_prefix: format!("{}-{}", self.mappings.materialize_prefix, self.id),
+                    topics: materialize::Topics::default(),
                     now_ms: runtime::clock::now_ms,
-                })
-            },
-            Function::Deployed,
-        );
-        Some(self.event_source(&self.mappings.watch_list, group, function))
+                };
+                let group = context.group(&mapping.topic);
+                Some(self.event_source(mapping, group, Function::Materialize(context)))
+            }
+        };
+        self.mappings.materialize.iter().filter_map(source).collect()
     }
 
     /// What feeds `alert`, if it is there.
     #[must_use]
     pub fn alert(&self) -> Option<EventSource> {
-        let (group, deployed) = self.group_and_deployed(&self.mappings.alert, |deployed| &deployed.alert)?;
-        let function = deployed.map_or_else(
-            || {
-                Function::Alert(alert::Context {
+        let mapping = &self.mappings.alert;
+        let (group, function) = match &self.deployed {
+            Some(deployed) => (mapping.consumer_group.clone(), Function::Deployed(deployed.alert.clone()?)),
+            None => {
+                let group = format!("{}-{}", mapping.consumer_group, self.id);
+                let context = alert::Context {
                     table: self.table.clone(),
                     group: group.clone(),
                     post: self.post.clone(),
                     max_age_ms: alert::Context::max_age_ms(alert::Context::MAX_AGE_HOURS),
                     now_ms: runtime::clock::now_ms,
-                })
-            },
-            Function::Deployed,
-        );
-        Some(self.event_source(&self.mappings.alert, group, function))
-    }
-
-    /// The group of a mapping, and its function where that is deployed; `None` where it should be and is not.
-    fn group_and_deployed(
-        &self,
-        mapping: &EventSourceMapping,
-        function: impl Fn(&DeployedFunctions) -> &Option<Deployed>,
-    ) -> Option<(String, Option<Deployed>)> {
-        match &self.deployed {
-            None => Some((format!("{}-{}", mapping.consumer_group, self.id), None)),
-            Some(deployed) => {
-                function(deployed).clone().map(|function| (mapping.consumer_group.clone(), Some(function)))
+                };
+                (group, Function::Alert(context))
             }
-        }
+        };
+        Some(self.event_source(mapping, group, function))
     }
 
     fn event_source(&self, mapping: &EventSourceMapping, group: String, function: Function) -> EventSource {
@@ -332,9 +329,11 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         tasks.spawn(rounds(alert.function.clone(), shutdown.clone()));
         feed(alert, kafka.clone(), spool.clone(), &shutdown, &mut tasks);
     }
-    // the watch list is a topic of Kafka alone
-    if let (Some(materialize), Some(kafka)) = (host.materialize(), kafka.clone()) {
-        feed(materialize, Some(kafka), spool.clone(), &shutdown, &mut tasks);
+    // its topics are Kafka's alone
+    if let Some(kafka) = &kafka {
+        for source in host.materialize() {
+            feed(source, Some(kafka.clone()), spool.clone(), &shutdown, &mut tasks);
+        }
     }
     tasks.spawn(follow(Arc::clone(&host), kafka, spool, plan, shutdown.clone()));
     if let Some(embedded) = embedded {

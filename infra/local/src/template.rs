@@ -93,6 +93,16 @@ impl Template {
         })
     }
 
+    /// A variable of a function's environment.
+    ///
+    /// # Errors
+    /// When the template has no such function, or the function no such variable.
+    pub fn variable(&self, function: &str, name: &str) -> anyhow::Result<String> {
+        let value = self.properties(function)?.pointer(&format!("/Environment/Variables/{name}"));
+        let value = value.and_then(Value::as_str).with_context(|| format!("{function} has no {name}"))?;
+        Ok(value.to_owned())
+    }
+
     fn properties(&self, resource: &str) -> anyhow::Result<&Value> {
         self.resources
             .get(resource)
@@ -140,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn alert_is_fed_with_what_names_a_network_and_materialize_with_everything() {
+    fn alert_is_fed_with_what_names_a_network() {
         let template = Template::read().unwrap();
         let alert = template.mapping("AlertMapping").unwrap();
         assert_eq!((alert.topic.as_str(), alert.window_s), ("pcap", 1));
@@ -154,8 +164,6 @@ mod tests {
         ] {
             assert!(!alert.filters[0].passes(other), "{}", String::from_utf8_lossy(other));
         }
-        let list = template.mapping("WatchListMapping").unwrap();
-        assert_eq!((list.topic.as_str(), list.filters.len()), ("ssid_alert_list", 0));
     }
 
     #[test]
@@ -176,14 +184,21 @@ mod tests {
     #[test]
     fn the_consumer_group_of_mapping_and_function_is_the_same() {
         let template = Template::read().unwrap();
-        for (function, mapping) in [
-            ("Aggregate", "AggregateMapping"),
-            ("Materialize", "WatchListMapping"),
-            ("Alert", "AlertMapping"),
-        ] {
-            let properties = template.properties(function).unwrap();
+        for (function, mapping) in [("Aggregate", "AggregateMapping"), ("Alert", "AlertMapping")] {
             let group = template.mapping(mapping).unwrap().consumer_group;
-            assert_eq!(properties.pointer("/Environment/Variables/CONSUMER_GROUP").unwrap(), &json!(group));
+            assert_eq!(template.variable(function, "CONSUMER_GROUP").unwrap(), group);
+        }
+        let topics = materialize::Topics::default();
+        let prefix = template.variable("Materialize", "CONSUMER_GROUP_PREFIX").unwrap();
+        for (mapping, topic) in [
+            ("WatchListMapping", topics.watch_list),
+            ("ClientsMapping", topics.clients),
+            ("DevicesMapping", topics.devices),
+        ] {
+            let mapping = template.mapping(mapping).unwrap();
+            let group = format!("{prefix}-{topic}");
+            assert_eq!((mapping.topic, mapping.consumer_group), (topic, group));
+            assert_eq!(mapping.filters, [], "deletions have no value that a pattern could match");
         }
     }
 }

@@ -52,6 +52,22 @@ enum Wanted {
     NoLimit,
 }
 
+/// The settings of a topic that is a table.
+const LATEST_OF_EACH_KEY: &[Setting] = &[
+    Setting {
+        name: "cleanup.policy",
+        value: "compact",
+        wanted: Wanted::Exactly,
+        consequence: "Kafka forgets what was written long ago, and a new table does not know it",
+    },
+    Setting {
+        name: "delete.retention.ms",
+        value: "604800000",
+        wanted: Wanted::AtLeastMs(604_800_000),
+        consequence: "a deletion that the functions do not read in that time is lost, and what was deleted stays",
+    },
+];
+
 /// Every topic that Probegram reads or writes.
 const TOPICS: &[Topic] = &[
     Topic {
@@ -94,16 +110,9 @@ const TOPICS: &[Topic] = &[
             },
         ],
     },
-    Topic {
-        name: "ssid_alert_list",
-        partitions: 1,
-        settings: &[Setting {
-            name: "cleanup.policy",
-            value: "compact",
-            wanted: Wanted::Exactly,
-            consequence: "a network that was listed long ago is forgotten by Kafka, and a new table does not watch it",
-        }],
-    },
+    Topic { name: "ssid_alert_list", partitions: 1, settings: LATEST_OF_EACH_KEY },
+    Topic { name: "unifi.ace.user", partitions: 1, settings: LATEST_OF_EACH_KEY },
+    Topic { name: "unifi.ace.device", partitions: 1, settings: LATEST_OF_EACH_KEY },
 ];
 
 /// Checks all topics, and makes those that are missing if that is wanted.
@@ -237,8 +246,8 @@ impl Setting {
 /// A value with its unit.
 fn in_words(setting: &str, value: &str) -> String {
     match (setting, value.parse::<i64>()) {
-        ("retention.ms" | "retention.bytes", Ok(number)) if number < 0 => "without limit".to_owned(),
-        ("retention.ms", Ok(ms)) => match (ms / 86_400_000, ms / 1000) {
+        ("retention.ms" | "delete.retention.ms" | "retention.bytes", Ok(number)) if number < 0 => "without limit".to_owned(),
+        ("retention.ms" | "delete.retention.ms", Ok(ms)) => match (ms / 86_400_000, ms / 1000) {
             (0, seconds) => format!("{seconds} s"),
             (days, _) => format!("{days} days"),
         },

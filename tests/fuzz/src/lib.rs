@@ -1,9 +1,10 @@
 //! What the fuzz targets do with an input: decode it, and see that what was understood can be written and read back. The tests
 //! do the same with the corpora and with a million mutations of them.
 
+use domain::document_record::{self, Change, MAX_ID_BYTES, MAX_TEXT_BYTES};
 use domain::link_layer::{self, Captured, FcsPolicy, LinkType};
 use domain::record::{self, Record, RecordError};
-use domain::{Mac, Probe, SsidElement};
+use domain::{Document, Mac, Probe, SsidElement};
 
 /// A captured frame. The first byte chooses the link type, whether an FCS counts, and how much the capture cut off.
 pub fn frame(input: &[u8]) {
@@ -36,6 +37,29 @@ pub fn record(input: &[u8]) {
     }
     if let Ok(Record::Probe(probe)) = record::decode(input) {
         reads_back(probe);
+    }
+}
+
+/// A record of a document. The first byte says how long the key is, with 0 there is none; without what it promises there is no
+/// value. What is kept of it fits into a table.
+pub fn document(input: &[u8]) {
+    let Some((&key_length, rest)) = input.split_first() else { return };
+    let (key, value) = match rest.split_at_checked(usize::from(key_length)) {
+        Some((key, value)) => (key, Some(value)),
+        None => (rest, None),
+    };
+    let Ok(record) = document_record::decode(Some(key).filter(|key| !key.is_empty()), value) else { return };
+    assert!((1..=MAX_ID_BYTES).contains(&record.id.len()));
+    assert!(value.is_some() || record.change == Change::Tombstone);
+    let document = match record.change {
+        Change::Snapshot(document) | Change::Whole(document) => document,
+        Change::Partial(fields) => fields.into_iter().collect(),
+        Change::Deleted | Change::Tombstone => Document::default(),
+    };
+    for text in
+        [document.name, document.hostname, document.oui, document.model, document.kind].into_iter().flatten()
+    {
+        assert!((1..=MAX_TEXT_BYTES).contains(&text.len()) && !text.trim().is_empty(), "{text:?}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! What may be in a message: <https://core.telegram.org/bots/api#sendmessage>, `#messageentity` and `#inlinekeyboardbutton` there.
+//! What may be in a message: <https://core.telegram.org/bots/api#sendmessage>, `#messageentity`, `#inlinekeyboardbutton` and
+//! `#forcereply` there.
 //!
 //! Where the documentation gives no words for a refusal they are those of TDLib, on which the Bot API stands.
 
@@ -14,6 +15,8 @@ const MAX_ENTITIES: usize = 100;
 const MAX_BUTTONS: usize = 100;
 /// The most bytes of a button's `callback_data`.
 const MAX_CALLBACK_DATA: usize = 64;
+/// The most UTF-16 code units of what stands in an empty field for a reply.
+const MAX_PLACEHOLDER: usize = 64;
 
 const ENTITY_TYPES: [&str; 19] = [
     "mention",
@@ -51,6 +54,15 @@ const BUTTON_ACTIONS: [&str; 10] = [
     "pay",
 ];
 
+/// What may be below a message, or asked with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Markup {
+    /// Whatever there is: of a message that is sent.
+    Any,
+    /// "only possible to edit messages without reply_markup or with inline keyboards" (#updating-messages)
+    InlineKeyboard,
+}
+
 /// What is said in a message.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Content {
@@ -61,7 +73,7 @@ pub(super) struct Content {
 
 impl Content {
     /// That of `sendMessage` and `editMessageText`.
-    pub(super) fn of(params: &Params) -> Result<Self, Refusal> {
+    pub(super) fn of(params: &Params, allowed: Markup) -> Result<Self, Refusal> {
         let text = params.text("text").unwrap_or_default();
         if text.trim().is_empty() {
             return Err(bad("message text is empty"));
@@ -74,7 +86,7 @@ impl Content {
             return Err(bad("unsupported parse_mode"));
         }
         let entities = entities(&text, params.json("entities")?)?;
-        Ok(Self { text, entities, reply_markup: reply_markup(params)? })
+        Ok(Self { text, entities, reply_markup: reply_markup(params, allowed)? })
     }
 }
 
@@ -153,16 +165,59 @@ fn ends_outside(offset: usize, end: usize) -> Refusal {
     ))
 }
 
-/// The inline keyboard of a call, if there is one and it may be.
-pub(super) fn reply_markup(params: &Params) -> Result<Option<Value>, Refusal> {
+/// The inline keyboard or the question of a call, if there is one and it may be. Other keyboards are no part of a message.
+pub(super) fn reply_markup(params: &Params, allowed: Markup) -> Result<Option<Value>, Refusal> {
     let Some(markup) = params.json("reply_markup")?.filter(|markup| !markup.is_null()) else {
         return Ok(None);
     };
     if !markup.is_object() {
         return Err(bad("object expected as reply markup"));
     }
-    // other keyboards are no part of a message
-    let Some(rows) = markup.get("inline_keyboard") else { return Ok(None) };
+    for flag in ["force_reply", "remove_keyboard", "selective"] {
+        if !(markup[flag].is_null() || markup[flag].is_boolean()) {
+            return Err(bad(&format!("field \"{flag}\" must be of type Boolean")));
+        }
+    }
+    check_placeholder(&markup["input_field_placeholder"])?;
+    // of several the real one takes the first of these
+    let shows = |keyboard: &str| {
+        markup[keyboard].as_array().is_some_and(|rows| rows.iter().any(|row| row.get(0).is_some()))
+    };
+    if shows("keyboard") {
+        return only_sent(None, allowed);
+    }
+    if let Some(rows) = markup.get("inline_keyboard") {
+        check_rows(rows)?;
+    }
+    if shows("inline_keyboard") {
+        return Ok(Some(markup));
+    }
+    if markup["remove_keyboard"] == true {
+        return only_sent(None, allowed);
+    }
+    if markup["force_reply"] == true { only_sent(Some(markup), allowed) } else { Ok(None) }
+}
+
+/// What may be with a message that is sent, and with no edit.
+fn only_sent(markup: Option<Value>, allowed: Markup) -> Result<Option<Value>, Refusal> {
+    match allowed {
+        Markup::Any => Ok(markup),
+        Markup::InlineKeyboard => Err(bad("inline keyboard expected")),
+    }
+}
+
+/// The real one takes an empty placeholder for none, and in which words it refuses a long one is not known; the documentation:
+/// "1-64 characters".
+fn check_placeholder(placeholder: &Value) -> Result<(), Refusal> {
+    match placeholder {
+        Value::Null => Ok(()),
+        Value::String(text) if (1..=MAX_PLACEHOLDER).contains(&text.encode_utf16().count()) => Ok(()),
+        Value::String(_) => Err(bad("REPLY_MARKUP_INVALID")),
+        _ => Err(bad("field \"input_field_placeholder\" must be of type String")),
+    }
+}
+
+fn check_rows(rows: &Value) -> Result<(), Refusal> {
     let rows = rows.as_array().ok_or_else(|| bad("field \"inline_keyboard\" must be of type Array"))?;
     let mut buttons = 0;
     for row in rows {
@@ -171,10 +226,7 @@ pub(super) fn reply_markup(params: &Params) -> Result<Option<Value>, Refusal> {
         row.iter().try_for_each(check_button)?;
         buttons += row.len();
     }
-    if buttons > MAX_BUTTONS {
-        return Err(bad("reply markup is too long"));
-    }
-    Ok((buttons > 0).then_some(markup))
+    if buttons > MAX_BUTTONS { Err(bad("reply markup is too long")) } else { Ok(()) }
 }
 
 fn check_button(button: &Value) -> Result<(), Refusal> {

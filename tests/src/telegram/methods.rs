@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::content::{Content, reply_markup};
+use super::content::{Content, Markup, reply_markup};
 use super::state::{Commands, Standing, State, Webhook, bot, now};
 use super::{CallbackAnswer, Kind, Outcome};
 
@@ -111,12 +111,12 @@ impl State {
             "sendMessage" => self.send_message(params),
             "editMessageText" => {
                 let chat = self.writable_chat(params)?;
-                let content = Content::of(params)?;
+                let content = Content::of(params, Markup::InlineKeyboard)?;
                 self.edit(chat, params, |_before| content)
             }
             "editMessageReplyMarkup" => {
                 let chat = self.writable_chat(params)?;
-                let reply_markup = reply_markup(params)?;
+                let reply_markup = reply_markup(params, Markup::InlineKeyboard)?;
                 self.edit(chat, params, |before| Content { reply_markup, ..before })
             }
             "answerCallbackQuery" => self.answer_callback_query(params),
@@ -185,15 +185,28 @@ impl State {
 
     fn send_message(&mut self, params: &Params) -> Answer {
         let chat = self.writable_chat(params)?;
-        let content = Content::of(params)?;
-        let reply = params.json("reply_parameters")?.unwrap_or_default();
-        let replied_to = reply["message_id"].as_i64().unwrap_or(1);
-        let exists = reply.is_null() || (1..=self.chat(chat).last_message_id).contains(&replied_to);
-        if !exists && reply["allow_sending_without_reply"] != true {
+        let content = Content::of(params, Markup::Any)?;
+        let reply_to = self.reply_to(chat, params)?;
+        self.check_rate(chat)?;
+        Ok(self.say(chat, content, reply_to, params.flag("disable_notification")))
+    }
+
+    /// Which message of the chat a call replies to. <https://core.telegram.org/bots/api#replyparameters>
+    fn reply_to(&self, chat: i64, params: &Params) -> Result<Option<i64>, Refusal> {
+        let reply = match params.json("reply_parameters")? {
+            None | Some(Value::Null) => return Ok(None),
+            Some(reply) if reply.is_object() => reply,
+            Some(_) => return Err(bad("object expected as reply parameters")),
+        };
+        let id = match &reply["message_id"] {
+            Value::Null => return Ok(None),
+            id => id.as_i64().ok_or_else(|| bad("field \"message_id\" must be of type Number"))?,
+        };
+        let found = self.found(chat, id).is_some();
+        if !found && reply["allow_sending_without_reply"] != true {
             return Err(bad("message to be replied not found"));
         }
-        self.check_rate(chat)?;
-        Ok(self.say(chat, content, params.flag("disable_notification")))
+        Ok(found.then_some(id))
     }
 
     fn edit(&mut self, chat: i64, params: &Params, change: impl FnOnce(Content) -> Content) -> Answer {
@@ -205,6 +218,9 @@ impl State {
             let of_others = !of_bot && (1..=last).contains(&id);
             return Err(bad(if of_others { "message can't be edited" } else { "message to edit not found" }));
         };
+        if message.asks_for_reply() {
+            return Err(bad("message can't be edited"));
+        }
         let before =
             Content { text: message.text, entities: message.entities, reply_markup: message.reply_markup };
         let after = change(before.clone());

@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) chats: BTreeMap<i64, Chat>,
     /// Those of the bot, as they were sent.
     pub(super) messages: Vec<Message>,
+    /// Those of others, as the bot was told of them: by chat and `message_id`.
+    received: BTreeMap<(i64, i64), Value>,
     /// The ids of callback queries that wait for an answer.
     pub(super) pressed: BTreeSet<String>,
     last_callback_id: u64,
@@ -96,6 +98,7 @@ impl State {
         Self {
             chats: BTreeMap::new(),
             messages: Vec::new(),
+            received: BTreeMap::new(),
             pressed: BTreeSet::new(),
             last_callback_id: 18_220_000_000_000_000,
             answers: Vec::new(),
@@ -136,6 +139,12 @@ impl State {
         let chat = self.chat(id);
         assert_eq!(chat.standing, Standing::Ordinary, "the bot sees nothing of chat {id}");
         chat
+    }
+
+    /// Makes sure that a user can write in a chat, and the bot sees it.
+    pub(super) fn check_writer(&mut self, from: i64, chat: i64) {
+        let private = self.open_chat(chat).kind == Kind::Private;
+        assert!(!private || from == chat, "user {from} cannot write in the private chat of {chat}");
     }
 
     /// The `Chat` object of a chat.
@@ -189,7 +198,29 @@ impl State {
         for (field, value) in content.as_object().into_iter().flatten() {
             message[field] = value.clone();
         }
+        self.received.insert((chat, message_id), message.clone());
         self.happens(json!({"message": message}))
+    }
+
+    /// Lets somebody reply to a message of the bot.
+    pub(super) fn replies(&mut self, from: &Value, chat: i64, message_id: i64, mut said: Value) -> i64 {
+        said["reply_to_message"] = match self.message(chat, message_id).cloned() {
+            Some(message) => self.alone(&message),
+            None => panic!("there is no message {message_id} of the bot in chat {chat}"),
+        };
+        self.receives(from, chat, said)
+    }
+
+    /// The `Message` object of a message that is replied to, if it is there: without what that one replies to.
+    /// <https://core.telegram.org/bots/api#message>
+    pub(super) fn found(&self, chat: i64, message_id: i64) -> Option<Value> {
+        let of_bot = |of: &&Message| (of.chat, of.message_id, of.deleted) == (chat, message_id, false);
+        if let Some(message) = self.messages.iter().rev().find(of_bot) {
+            return Some(self.alone(message));
+        }
+        let mut received = self.received.get(&(chat, message_id))?.clone();
+        received.as_object_mut()?.remove("reply_to_message");
+        Some(received)
     }
 
     /// Lets the bot's membership of a chat change.
@@ -227,12 +258,21 @@ impl State {
 
     /// The `Message` object of a message of the bot.
     pub(super) fn told(&self, message: &Message) -> Value {
+        let mut told = self.alone(message);
+        if let Some(replied_to) = message.reply_to.and_then(|id| self.found(message.chat, id)) {
+            told["reply_to_message"] = replied_to;
+        }
+        told
+    }
+
+    fn alone(&self, message: &Message) -> Value {
         let mut told = json!({"message_id": message.message_id, "from": bot(), "chat": self.about(message.chat),
             "date": message.date, "text": message.text});
         if !message.entities.is_empty() {
             told["entities"] = json!(message.entities);
         }
-        if let Some(markup) = &message.reply_markup {
+        // "Inline keyboard attached to the message": that it asks for a reply is not told
+        if let Some(markup) = message.reply_markup.as_ref().filter(|_| !message.asks_for_reply()) {
             told["reply_markup"] = markup.clone();
         }
         if let Some(date) = message.edit_date {
@@ -242,7 +282,7 @@ impl State {
     }
 
     /// Puts a message of the bot into a chat.
-    pub(super) fn say(&mut self, chat: i64, content: Content, silent: bool) -> Value {
+    pub(super) fn say(&mut self, chat: i64, content: Content, reply_to: Option<i64>, silent: bool) -> Value {
         let there = self.chat(chat);
         there.last_message_id += 1;
         let message = Message {
@@ -254,6 +294,7 @@ impl State {
             text: content.text,
             entities: content.entities,
             reply_markup: content.reply_markup,
+            reply_to,
             silent,
             edits: 0,
             deleted: false,

@@ -1,0 +1,132 @@
+//! Questions about devices, by address or by name.
+
+use domain::Mac;
+use state::device::Device;
+use state::names::{self, Names, View};
+use state::search::{self, Found};
+use telegram::{Button, Text, limit};
+
+use crate::asking::Asking;
+use crate::error::Error;
+use crate::naming;
+use crate::reply::{self, Reply};
+use crate::watching::keyboard;
+
+/// The most buttons below an answer.
+const MAX_BUTTONS: usize = 10;
+/// The most devices whose numbers are added up.
+const MAX_TOGETHER: usize = 50;
+/// The verb of buttons that ask for a device.
+pub(crate) const DEVICE: &str = "device";
+
+/// A device by its address, or those that are meant by a part of it or of a name.
+pub(crate) async fn device(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
+    if let Ok(mac) = asked.parse::<Mac>() {
+        return one(mac, asking).await;
+    }
+    let found = find(asked, asking).await?;
+    match (found.exact.as_slice(), found.partial.as_slice()) {
+        ([], []) => Ok(nothing(asked, &found)),
+        ([], [(mac, _)]) if found.more == 0 => one(*mac, asking).await,
+        ([], several) => Ok(which(asked, several, found.more)),
+        ([(mac, _)], others) => {
+            let reply = one(*mac, asking).await?;
+            Ok(reply.with_more_buttons(buttons(others)))
+        }
+        (several, others) => {
+            let reply = together(several, asking).await?;
+            Ok(reply.with_more_buttons(buttons(several)).with_more_buttons(buttons(others)))
+        }
+    }
+}
+
+/// Which devices are meant.
+async fn find(asked: &str, asking: &Asking<'_>) -> Result<Found, Error> {
+    let generation = asking.context.generation.serving().await?;
+    let view = View::Chat(asking.chat.id);
+    Ok(search::search(asking.table(), generation, view, asked, asking.now_ms).await?)
+}
+
+/// The one device that is meant, or what to say when it is not one.
+pub(crate) async fn the_one(asked: &str, asking: &Asking<'_>) -> Result<Result<Mac, Reply>, Error> {
+    if let Ok(mac) = asked.parse::<Mac>() {
+        return Ok(Ok(mac));
+    }
+    let found = find(asked, asking).await?;
+    Ok(match (found.exact.as_slice(), found.partial.as_slice()) {
+        ([(mac, _)], _) => Ok(*mac),
+        ([], [(mac, _)]) if found.more == 0 => Ok(*mac),
+        ([], []) => Err(nothing(asked, &found)),
+        (exact, partial) => Err(which(asked, &[exact, partial].concat(), found.more)),
+    })
+}
+
+/// What a device looked for, and what it is called.
+pub(crate) async fn one(mac: Mac, asking: &Asking<'_>) -> Result<Reply, Error> {
+    let generation = asking.context.generation.serving().await?;
+    let (device, mut names) = futures::try_join!(
+        state::device::look_up(asking.table(), generation, mac, asking.now_ms),
+        names::of(asking.table(), [mac], View::Chat(asking.chat.id))
+    )?;
+    let names = names.remove(&mac).unwrap_or_default();
+    let text = match (&device, names.best()) {
+        (Some(device), _) => reply::device(mac, &names, device, &asking.zone),
+        (None, Some(name)) => reply::not_heard(mac, name),
+        (None, None) => return Ok(reply::no_such_device(&mac.to_string()).into()),
+    };
+    Ok(Reply::with_keyboard(text, keyboard(vec![naming::button(mac)])))
+}
+
+/// What devices of one name looked for, in sum and each for itself.
+async fn together(devices: &[(Mac, Names)], asking: &Asking<'_>) -> Result<Reply, Error> {
+    let generation = asking.context.generation.serving().await?;
+    let macs = devices.iter().take(MAX_TOGETHER).map(|(mac, _)| *mac);
+    let questions = macs.map(async |mac| {
+        let device = state::device::look_up(asking.table(), generation, mac, asking.now_ms).await?;
+        Ok::<_, Error>((mac, device))
+    });
+    let parts: Vec<(Mac, Option<Device>)> = futures::future::try_join_all(questions).await?;
+    let name = devices.first().and_then(|(_, names)| names.best()).unwrap_or_default();
+    Ok(reply::together(name, &parts, &asking.zone).into())
+}
+
+/// Several devices have it in their name.
+fn which(asked: &str, devices: &[(Mac, Names)], more: usize) -> Reply {
+    let count = devices.len() + more;
+    let mut text = Text::new().plain(format!("🔎 {} have ", reply::count(count, "device")));
+    text = text.code(reply::echo(asked)).plain(" in their name or address. Which one?");
+    if count > MAX_BUTTONS {
+        text = text.plain(" Or write more of it.");
+    }
+    let lines = devices.iter().map(|(mac, names)| reply::called(*mac, names.best())).collect();
+    let text = reply::list(text, lines, 0);
+    let text = if more > 0 { text.plain(format!("\n\tand {more} more")) } else { text };
+    Reply::with_keyboard(text, keyboard(buttons(devices)))
+}
+
+/// No device has it in its name.
+fn nothing(asked: &str, found: &Found) -> Reply {
+    let text = reply::no_such_device(asked);
+    if found.nearest.is_empty() {
+        return text.into();
+    }
+    let lines = found.nearest.iter().map(|(mac, names)| reply::called(*mac, names.best())).collect();
+    let text = reply::list(text.plain("\nDid you mean"), lines, 0);
+    Reply::with_keyboard(text, keyboard(buttons(&found.nearest)))
+}
+
+/// A button for each of the first devices. Devices of one name are told apart by the end of their address.
+fn buttons(devices: &[(Mac, Names)]) -> Vec<Button> {
+    let name = |names: &Names| names.best().map(|name| limit::line(name, 30));
+    let shown = |(mac, names): &(Mac, Names)| {
+        let mac = mac.to_string();
+        let is_alone = devices.iter().filter(|(_, others)| name(others) == name(names)).count() == 1;
+        match name(names) {
+            None => mac,
+            Some(name) if is_alone => name,
+            Some(name) => format!("{name} …{}", mac.get("a4:83:e7:4e:".len()..).unwrap_or_default()),
+        }
+    };
+    let button = |device: &(Mac, Names)| Button::new(shown(device), format!("{DEVICE}:{}", device.0));
+    devices.iter().take(MAX_BUTTONS).map(button).collect()
+}
