@@ -109,7 +109,7 @@ fn a_network_of_the_topic_is_told_with_its_reason_until_the_topic_or_the_chat_sa
         bot.alerts(OWNER)[0].text,
         format!(
             "📣 At {heard} MAC address 78:67:d7:48:e5:c7 probed for SSID RNM-GUEST\n\n\
-             This SSID is being tracked because: guest network"
+             This SSID is being tracked because: guest network\nmade by Apple, Inc."
         )
     );
     assert_eq!(hear(device(1), of_agent(device(1), now_ms(), GUEST)), 2);

@@ -538,9 +538,9 @@ async fn devices_are_ignored_by_name_and_by_button() {
     let bot = bot().await;
     for (command, told) in [
         ("/ignored", "🙈 No device is ignored."),
-        ("/ignore A4-83-E7-4E-39-15", "🙈 No alerts about a4:83:e7:4e:39:15 any more."),
-        ("/ignore sony-vaio", "🛎 sony-vaio is no MAC address such as a4:83:e7:4e:39:15"),
-        ("/ignored", "🙈 No alerts about 1 device:\n\ta4:83:e7:4e:39:15"),
+        ("/ignore A4-83-E7-4E-39-15", "🙈 No alerts about a4:83:e7:4e:39:15 (Apple, Inc.) any more."),
+        ("/ignore sony-vaio", "🛎 No result found for device sony-vaio"),
+        ("/ignored", "🙈 No alerts about 1 device:\n\ta4:83:e7:4e:39:15 (Apple, Inc.)"),
     ] {
         assert_eq!(bot.says(MEMBER, command).await, told, "{command}");
     }

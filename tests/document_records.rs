@@ -30,7 +30,7 @@ impl Kept {
             self.latest.insert(record.id.clone(), order);
         }
         match record.change {
-            Change::Snapshot(document) | Change::Whole(document) => {
+            Change::Snapshot(document) | Change::Whole(document) | Change::Now(document) => {
                 self.documents.insert(record.id, document);
             }
             Change::Partial(fields) => {
@@ -110,7 +110,7 @@ fn the_samples_of_the_manual_are_read() {
         ("v1.1_docs_events.json", "delete", Change::Deleted),
         ("v1.1_docs_events.json", "tombstone", Change::Tombstone),
         ("v3.x_docs_events.json", "create", Change::Whole(Document::default())),
-        ("v3.x_docs_events.json", "update", Change::Whole(Document::default())),
+        ("v3.x_docs_events.json", "update", Change::Now(Document::default())),
         ("v3.x_docs_events.json", "delete", Change::Deleted),
         ("v3.x_docs_events.json", "tombstone", Change::Tombstone),
     ] {

@@ -495,6 +495,10 @@ async fn a_question_is_replied_to_with_its_text_and_not_edited() {
         }
     }
     assert!(!api.telegram.messages(OWNER)[1].asks_for_reply());
+
+    let thanks = json!({"chat_id": OWNER, "text": "Renamed", "reply_parameters": {"message_id": 2}});
+    let replied_to = api.done("sendMessage", thanks).await["reply_to_message"].take();
+    assert_eq!((&replied_to["text"], replied_to.get("reply_to_message")), (&json!("Laptop"), None));
 }
 
 #[tokio::test]

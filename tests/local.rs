@@ -104,14 +104,14 @@ fn a_device_is_told_in_the_shape_of_the_contract() {
     records.push(encoded(&loud));
     let (_data, local) = spooled(&records);
 
-    let told = r#"{"mac":"a4:83:e7:4e:39:15","name":null,"locally_administered":false,"probe_count":6,"wildcard_count":1,"no_ssid_count":1,"first_probe":"2023-11-13T22:13:20.000Z","last_probe":"2023-11-16T22:13:20.000Z","signal_min_dbm":-60,"signal_max_dbm":-41,"signal_mean_dbm":-56.8,"unique_ssids":3,"ssids":[{"ssid":"RNM0","ssid_hex":"524e4d30","probe_count":2,"first_probe":"2023-11-14T22:13:20.000Z","last_probe":"2023-11-14T22:13:20.001Z"},{"ssid":"A","ssid_hex":"41","probe_count":1,"first_probe":"2023-11-14T22:13:20.002Z","last_probe":"2023-11-14T22:13:20.002Z"},{"ssid":"caf�","ssid_hex":"636166e9","probe_count":1,"first_probe":"2023-11-13T22:13:20.000Z","last_probe":"2023-11-13T22:13:20.000Z"}]}"#;
+    let told = r#"{"mac":"a4:83:e7:4e:39:15","name":null,"names":[],"vendor":"Apple, Inc.","locally_administered":false,"is_guest":null,"model":null,"type":null,"probe_count":6,"wildcard_count":1,"no_ssid_count":1,"first_probe":"2023-11-13T22:13:20.000Z","last_probe":"2023-11-16T22:13:20.000Z","signal_min_dbm":-60,"signal_max_dbm":-41,"signal_mean_dbm":-56.8,"unique_ssids":3,"ssids":[{"ssid":"RNM0","ssid_hex":"524e4d30","probe_count":2,"first_probe":"2023-11-14T22:13:20.000Z","last_probe":"2023-11-14T22:13:20.001Z"},{"ssid":"A","ssid_hex":"41","probe_count":1,"first_probe":"2023-11-14T22:13:20.002Z","last_probe":"2023-11-14T22:13:20.002Z"},{"ssid":"caf�","ssid_hex":"636166e9","probe_count":1,"first_probe":"2023-11-13T22:13:20.000Z","last_probe":"2023-11-13T22:13:20.000Z"}]}"#;
     for spelling in ["a4:83:e7:4e:39:15", "A4-83-E7-4E-39-15", "a483e74e3915", "a4%3A83%3ae7:4e:39:15"] {
         let answer = local.get(&format!("/v1/devices/{spelling}"));
         assert_eq!((answer.status, answer.body.as_str()), (200, told), "{spelling}");
     }
-    let quiet = r#"{"mac":"62:45:b6:c6:7e:03","name":null,"locally_administered":true,"probe_count":1,"wildcard_count":0,"no_ssid_count":1,"first_probe":"2023-11-14T22:13:20.000Z","last_probe":"2023-11-14T22:13:20.000Z","signal_min_dbm":null,"signal_max_dbm":null,"signal_mean_dbm":null,"unique_ssids":0,"ssids":[]}"#;
+    let quiet = r#"{"mac":"62:45:b6:c6:7e:03","name":null,"names":[],"vendor":null,"locally_administered":true,"is_guest":null,"model":null,"type":null,"probe_count":1,"wildcard_count":0,"no_ssid_count":1,"first_probe":"2023-11-14T22:13:20.000Z","last_probe":"2023-11-14T22:13:20.000Z","signal_min_dbm":null,"signal_max_dbm":null,"signal_mean_dbm":null,"unique_ssids":0,"ssids":[]}"#;
     assert_eq!(local.device(random).body, quiet);
-    let looked = r#"{"ssid":"RNM0","ssid_hex":"524e4d30","devices":[{"mac":"a4:83:e7:4e:39:15","name":null,"probe_count":2,"first_probe":"2023-11-14T22:13:20.000Z","last_probe":"2023-11-14T22:13:20.001Z"}],"next":null}"#;
+    let looked = r#"{"ssid":"RNM0","ssid_hex":"524e4d30","devices":[{"mac":"a4:83:e7:4e:39:15","name":null,"names":[],"vendor":"Apple, Inc.","locally_administered":false,"is_guest":null,"model":null,"type":null,"probe_count":2,"first_probe":"2023-11-14T22:13:20.000Z","last_probe":"2023-11-14T22:13:20.001Z"}],"next":null}"#;
     assert_eq!(local.get("/v1/ssids/RNM0").body, looked);
     assert_eq!(local.get("/v1/ssids?hex=524E4d30").body, looked);
 }

@@ -132,7 +132,7 @@ fn alerts(messages: &[Message]) -> Vec<&str> {
 fn alert(mac: Mac, time: EventTime) -> String {
     format!(
         "📣 At {} MAC address {mac} probed for SSID RNM-GUEST\n\n\
-         This SSID is being tracked because: guest network\n-60 dBm at hallway",
+         This SSID is being tracked because: guest network\n-60 dBm at hallway · made by Apple, Inc.",
         for_people(time, &TimeZone::UTC)
     )
 }

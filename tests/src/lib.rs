@@ -15,12 +15,14 @@ pub mod frames;
 pub mod kafka;
 pub mod lambda;
 pub mod local;
+pub mod named_devices;
 pub mod partition_log;
 pub mod plain_fold;
 pub mod process;
 pub mod proxy;
 pub mod scheduled_table;
 pub mod schedules;
+pub mod simulated_mongodb;
 pub mod stage;
 pub mod telegram;
 

@@ -50,7 +50,7 @@ pub(crate) async fn press(query: &CallbackQuery, asking: &Asking<'_>) -> Webhook
         Ok(Pressed::Asked(reply)) => {
             courtesy::answer_callback(asking.context, &answer(String::new())).await;
             let of = query.from.as_ref().filter(|_| !asking.is_private).map(|from| from.id);
-            reply.into_question(asking.chat.id, of)
+            reply.into_question(asking.chat.id, of, query.message.as_ref().map(|message| message.message_id))
         }
         Err(error) => {
             tracing::error!(error = runtime::log::with_causes(&error), "a button could not be obeyed");
@@ -76,6 +76,10 @@ async fn try_press(data: &str, asking: &Asking<'_>) -> Result<Pressed, Error> {
         },
         naming::NAME => match of.parse() {
             Ok(mac) => Ok(Pressed::Asked(Box::new(naming::ask(mac)))),
+            Err(_) => Ok(unknown()),
+        },
+        settings::IGNORE => match of.parse() {
+            Ok(mac) => Ok(Pressed::Said(Box::new(settings::ignore_this(mac, asking).await?))),
             Err(_) => Ok(unknown()),
         },
         settings::UNIGNORE => match of.parse() {

@@ -28,14 +28,14 @@ pub(crate) async fn device(asked: &str, asking: &Asking<'_>) -> Result<Reply, Er
     match (found.exact.as_slice(), found.partial.as_slice()) {
         ([], []) => Ok(nothing(asked, &found)),
         ([], [(mac, _)]) if found.more == 0 => one(*mac, asking).await,
-        ([], several) => Ok(which(asked, several, found.more)),
+        ([], several) => Ok(which(asked, several, found.more, DEVICE)),
         ([(mac, _)], others) => {
             let reply = one(*mac, asking).await?;
-            Ok(reply.with_more_buttons(buttons(others)))
+            Ok(reply.with_more_buttons(buttons(others, DEVICE)))
         }
         (several, others) => {
             let reply = together(several, asking).await?;
-            Ok(reply.with_more_buttons(buttons(several)).with_more_buttons(buttons(others)))
+            Ok(reply.with_more_buttons(buttons(several, DEVICE)).with_more_buttons(buttons(others, DEVICE)))
         }
     }
 }
@@ -47,8 +47,12 @@ async fn find(asked: &str, asking: &Asking<'_>) -> Result<Found, Error> {
     Ok(search::search(asking.table(), generation, view, asked, asking.now_ms).await?)
 }
 
-/// The one device that is meant, or what to say when it is not one.
-pub(crate) async fn the_one(asked: &str, asking: &Asking<'_>) -> Result<Result<Mac, Reply>, Error> {
+/// The one device that is meant, or what to say when it is not one, with buttons that do to each what is asked for.
+pub(crate) async fn the_one(
+    asked: &str,
+    verb: &str,
+    asking: &Asking<'_>,
+) -> Result<Result<Mac, Reply>, Error> {
     if let Ok(mac) = asked.parse::<Mac>() {
         return Ok(Ok(mac));
     }
@@ -57,8 +61,14 @@ pub(crate) async fn the_one(asked: &str, asking: &Asking<'_>) -> Result<Result<M
         ([(mac, _)], _) => Ok(*mac),
         ([], [(mac, _)]) if found.more == 0 => Ok(*mac),
         ([], []) => Err(nothing(asked, &found)),
-        (exact, partial) => Err(which(asked, &[exact, partial].concat(), found.more)),
+        (exact, partial) => Err(which(asked, &[exact, partial].concat(), found.more, verb)),
     })
+}
+
+/// A device by its name and address, or its address and what that tells.
+pub(crate) async fn called(mac: Mac, asking: &Asking<'_>) -> Result<Text, Error> {
+    let names = names::of(asking.table(), [mac], View::Chat(asking.chat.id)).await?;
+    Ok(reply::called(mac, names.get(&mac).and_then(Names::best)))
 }
 
 /// What a device looked for, and what it is called.
@@ -91,7 +101,7 @@ async fn together(devices: &[(Mac, Names)], asking: &Asking<'_>) -> Result<Reply
 }
 
 /// Several devices have it in their name.
-fn which(asked: &str, devices: &[(Mac, Names)], more: usize) -> Reply {
+fn which(asked: &str, devices: &[(Mac, Names)], more: usize, verb: &str) -> Reply {
     let count = devices.len() + more;
     let mut text = Text::new().plain(format!("🔎 {} have ", reply::count(count, "device")));
     text = text.code(reply::echo(asked)).plain(" in their name or address. Which one?");
@@ -101,7 +111,7 @@ fn which(asked: &str, devices: &[(Mac, Names)], more: usize) -> Reply {
     let lines = devices.iter().map(|(mac, names)| reply::called(*mac, names.best())).collect();
     let text = reply::list(text, lines, 0);
     let text = if more > 0 { text.plain(format!("\n\tand {more} more")) } else { text };
-    Reply::with_keyboard(text, keyboard(buttons(devices)))
+    Reply::with_keyboard(text, keyboard(buttons(devices, verb)))
 }
 
 /// No device has it in its name.
@@ -112,11 +122,11 @@ fn nothing(asked: &str, found: &Found) -> Reply {
     }
     let lines = found.nearest.iter().map(|(mac, names)| reply::called(*mac, names.best())).collect();
     let text = reply::list(text.plain("\nDid you mean"), lines, 0);
-    Reply::with_keyboard(text, keyboard(buttons(&found.nearest)))
+    Reply::with_keyboard(text, keyboard(buttons(&found.nearest, DEVICE)))
 }
 
 /// A button for each of the first devices. Devices of one name are told apart by the end of their address.
-fn buttons(devices: &[(Mac, Names)]) -> Vec<Button> {
+fn buttons(devices: &[(Mac, Names)], verb: &str) -> Vec<Button> {
     let name = |names: &Names| names.best().map(|name| limit::line(name, 30));
     let shown = |(mac, names): &(Mac, Names)| {
         let mac = mac.to_string();
@@ -127,6 +137,6 @@ fn buttons(devices: &[(Mac, Names)]) -> Vec<Button> {
             Some(name) => format!("{name} …{}", mac.get("a4:83:e7:4e:".len()..).unwrap_or_default()),
         }
     };
-    let button = |device: &(Mac, Names)| Button::new(shown(device), format!("{DEVICE}:{}", device.0));
+    let button = |device: &(Mac, Names)| Button::new(shown(device), format!("{verb}:{}", device.0));
     devices.iter().take(MAX_BUTTONS).map(button).collect()
 }

@@ -52,10 +52,14 @@ impl Reply {
         Self { asks_for: Some(placeholder), ..self }
     }
 
-    /// As a question to a chat, or to one of those in it.
-    pub(crate) fn into_question(self, chat: i64, of: Option<i64>) -> WebhookReply {
+    /// As a question to a chat, or to one of those in it, in reply to a message.
+    pub(crate) fn into_question(self, chat: i64, of: Option<i64>, to: Option<i64>) -> WebhookReply {
         let placeholder = self.asks_for.unwrap_or_default();
         let message = Message::new(chat, self.text);
+        let message = match to {
+            Some(to) => message.in_reply_to(to),
+            None => message,
+        };
         WebhookReply::SendMessage(match of {
             Some(user) => message.asking_one_for_reply(user, placeholder),
             None => message.asking_for_reply(placeholder),

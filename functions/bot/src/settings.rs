@@ -15,24 +15,29 @@ use crate::watching::{button, keyboard};
 
 /// The most buttons below a list.
 const MAX_BUTTONS: usize = 40;
+/// The verb of the buttons below devices that may be meant.
+pub(crate) const IGNORE: &str = "ignoremac";
 /// The verb of the buttons below the list.
 pub(crate) const UNIGNORE: &str = "unignore";
 const DAY_MINUTES: u16 = 24 * 60;
 
 /// `/ignore MAC`, `/ignore NAME`
 pub(crate) async fn ignore(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
-    let mac = match devices::the_one(asked, asking).await? {
-        Ok(mac) => mac,
-        Err(which) => return Ok(which),
-    };
-    Ok(match add_ignored(asking, mac).await? {
-        true => {
-            let text = Text::new().plain("🙈 No alerts about ").code(mac.to_string()).plain(" any more.");
-            let random = " It is a random address, which its device may give up soon.";
-            text.plain(if mac.is_locally_administered() { random } else { "" }).into()
-        }
-        false => too_many(),
-    })
+    match devices::the_one(asked, IGNORE, asking).await? {
+        Ok(mac) => ignore_this(mac, asking).await,
+        Err(which) => Ok(which),
+    }
+}
+
+/// Ignores a device, and says so.
+pub(crate) async fn ignore_this(mac: Mac, asking: &Asking<'_>) -> Result<Reply, Error> {
+    if !add_ignored(asking, mac).await? {
+        return Ok(too_many());
+    }
+    let text = Text::new().plain("🙈 No alerts about ").append(devices::called(mac, asking).await?);
+    let random = " It is a random address, which its device may give up soon.";
+    let random = if mac.is_locally_administered() { random } else { "" };
+    Ok(text.plain(" any more.").plain(random).into())
 }
 
 /// Ignores a device. `false` when the chat ignores as many as it can.
@@ -52,12 +57,14 @@ pub(crate) fn too_many() -> Reply {
 
 /// `/unignore MAC`, `/unignore NAME`
 pub(crate) async fn unignore(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
-    let mac = match devices::the_one(asked, asking).await? {
-        Ok(mac) => mac,
-        Err(which) => return Ok(which),
-    };
-    remove_ignored(asking, mac).await?;
-    Ok(Text::new().plain("🐵 Alerts about ").code(mac.to_string()).plain(" again.").into())
+    match devices::the_one(asked, UNIGNORE, asking).await? {
+        Ok(mac) => {
+            remove_ignored(asking, mac).await?;
+            let text = Text::new().plain("🐵 Alerts about ");
+            Ok(text.append(devices::called(mac, asking).await?).plain(" again.").into())
+        }
+        Err(which) => Ok(which),
+    }
 }
 
 /// Hears of a device again. The chat as it is then.

@@ -142,7 +142,10 @@ mod tests {
 
     #[test]
     fn a_device_of_the_network_has_its_name_or_none() {
-        assert_eq!(document("Attic AP", "uap", "Ubiquiti", false).label(Collection::Device).unwrap(), "Attic AP");
+        assert_eq!(
+            document("Attic AP", "uap", "Ubiquiti", false).label(Collection::Device).unwrap(),
+            "Attic AP"
+        );
         assert_eq!(document("", "uap", "Ubiquiti", false).label(Collection::Device), None);
     }
 }

@@ -14,6 +14,7 @@ mod fingerprint;
 pub mod link_layer;
 pub mod list_record;
 pub mod mac;
+pub mod odd_numbers;
 pub mod plain_json;
 mod ppi;
 mod prism;

@@ -92,6 +92,7 @@ struct DocumentChange<'a> {
 
 impl Change for DocumentChange<'_> {
     const GUARD: &'static str = VERSION;
+    const READS_AS_OF_NOW: bool = true;
 
     fn key(&self) -> &Key {
         &self.key
@@ -163,11 +164,13 @@ impl Kept {
         } else {
             self.take(change, *order, told.timestamp)
         };
-        if said {
+        // what changes nothing leaves no mark, but for the first from another source: what that one told before is old now
+        let is_marked = said || self.last.as_ref().is_some_and(|(last, _)| last != source);
+        if is_marked {
             self.seen.insert(source.to_owned(), told.offset);
             self.last = Some((source.to_owned(), told.timestamp));
         }
-        said
+        is_marked
     }
 
     fn take(&mut self, change: &What, order: Option<SourceOrder>, timestamp: i64) -> bool {
@@ -178,7 +181,9 @@ impl Kept {
             }
             (What::Tombstone, State::Deleted) => return false,
             (What::Tombstone | What::Deleted, _) => State::Deleted,
-            (What::Snapshot(document) | What::Whole(document), _) => State::Living(document.clone()),
+            (What::Snapshot(document) | What::Whole(document) | What::Now(document), _) => {
+                State::Living(document.clone())
+            }
             // its end is on the way, or has come
             (What::Partial(_), State::Deleted) => return false,
             (What::Partial(fields), state) => {
@@ -194,7 +199,14 @@ impl Kept {
             }
         };
         let is_later_deletion = new == State::Deleted && order > self.order;
-        if new == self.state && !is_later_deletion {
+        // a look-up has shown it before, or a snapshot
+        let is_ours = match change {
+            What::Whole(_) => true,
+            What::Partial(fields) => !fields.is_empty(),
+            _ => false,
+        };
+        let is_later_change = is_ours && order > self.written.0;
+        if new == self.state && !is_later_deletion && !is_later_change {
             return false;
         }
         self.state = new;

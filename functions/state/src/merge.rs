@@ -31,6 +31,9 @@ pub(crate) const SEEN: &str = "seen";
 pub(crate) trait Change {
     /// The attribute that tells whether the item is still what was loaded: a number that every write raises.
     const GUARD: &'static str = SEEN;
+    /// Whether the item must be read as of now. A stale item costs no more than a refused write where every record that is not seen
+    /// leads to one. Where one may change nothing, and is not written, the item as it was before would hide what it changes now.
+    const READS_AS_OF_NOW: bool = false;
 
     /// Where the item lies.
     fn key(&self) -> &Key;
@@ -71,14 +74,14 @@ impl std::ops::AddAssign for Effort {
 
 /// Carries out all changes, each on its own item. On an error some are written and some are not: the batch fails, is delivered
 /// again, and what was written is told apart by `seen`.
-pub(crate) async fn apply(table: &Table, changes: &[impl Change]) -> Result<Effort, Error> {
+pub(crate) async fn apply<C: Change>(table: &Table, changes: &[C]) -> Result<Effort, Error> {
     let mut devices: Vec<Mac> = changes.iter().filter_map(Change::device).collect();
     devices.sort_unstable();
     devices.dedup();
     // Never stale: an item written without the mark would bring back what was forgotten.
     let marks = forget::marks(table, &devices).await?;
     let keys: Vec<&Key> = changes.iter().map(Change::key).collect();
-    let mut loaded = table.batch_get(&keys, false).await?;
+    let mut loaded = table.batch_get(&keys, C::READS_AS_OF_NOW).await?;
     let work: Vec<Work<'_, _>> = changes
         .iter()
         .map(|change| Work {

@@ -135,12 +135,12 @@ impl Chat {
     }
 }
 
-/// What is not as expected is taken for missing.
+/// What is not as expected is taken for missing. So is a list, which would else be read as the fields of an object in their order.
 fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
-    Ok(serde_json::from_value(value).unwrap_or_default())
+    Ok(if value.is_array() { T::default() } else { serde_json::from_value(value).unwrap_or_default() })
 }
 
 /// The status of a member of a chat. <https://core.telegram.org/bots/api#chatmember>

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use domain::Collection;
 use runtime::zoned::ZoneName;
 
 use crate::changeover::StartAt;
@@ -40,7 +41,36 @@ pub enum Command {
     /// Counts the whole log anew while the table goes on serving, compares, and lets the new counts serve
     #[command(after_help = REBUILD_EXAMPLES)]
     Rebuild(Rebuild),
+    /// Takes the names of devices from an export of a UniFi controller
+    #[command(long_about = UNIFI_IMPORT_ABOUT, after_help = UNIFI_IMPORT_EXAMPLES)]
+    UnifiImport(UnifiImport),
 }
+
+const UNIFI_IMPORT_ABOUT: &str = "Takes the names of devices from an export of a UniFi controller
+
+It is for a controller whose MongoDB runs alone, so that no connector can read its changes: names are as new as the last import. Export again and type the \
+same command whenever you like, or let cron do it.
+
+What a file is, its content says: mongoexport's JSON, a document a line or in an array; mongodump's BSON; an answer of the controller's API. Of each document \
+_id, mac, name, hostname, oui, is_guest, model and type are taken; nothing else goes into the table or to Kafka. A file that cannot be read to its end is not \
+imported, and then neither are the others.";
+
+const UNIFI_IMPORT_EXAMPLES: &str = "Examples:
+  # by mongoexport, on the controller; see first what it gives, then import it
+  for c in user device; do mongoexport --port 27117 --db ace --collection $c --out $c.json; done
+  probegram unifi-import user.json device.json --dry-run
+  probegram unifi-import user.json device.json
+
+  # by mongodump; devices that the controller has forgotten lose their names here too
+  for c in user device; do mongodump --port 27117 --db ace --collection $c --out dump; done
+  probegram unifi-import dump/ace --remove-missing
+
+  # by the controller's API (a UniFi OS console: /api/auth/login, and /proxy/network before /api/s); the answer goes on by a pipe
+  curl -sk -c cookie -d @login.json -H 'Content-Type: application/json' https://unifi:8443/api/login   # {\"username\":…,\"password\":…}
+  for p in rest/user stat/device; do curl -sk -b cookie https://unifi:8443/api/s/default/$p | probegram unifi-import -; done
+
+  # to Kafka, from where `materialize` takes it into the table
+  probegram unifi-import user.json device.json --bootstrap-servers broker:9092 --kafka-config ~/kafka.properties";
 
 const OWNER_CODE_EXAMPLES: &str = "Examples:
   # for the bot of this machine, also while `probegram local` runs
@@ -111,6 +141,10 @@ pub struct Local {
     /// Which log
     #[command(flatten)]
     pub log: WhichLog,
+
+    /// Where names come from
+    #[command(flatten)]
+    pub topics: UnifiTopics,
 
     /// How to go on when the table was fed from another log
     #[arg(long, value_enum)]
@@ -290,4 +324,71 @@ pub struct Rebuild {
     /// Keep a device's totals for so many days after it was last heard: as in `probegram local` [default: until it is forgotten]
     #[arg(long, value_name = "DAYS")]
     pub totals_retention: Option<u32>,
+}
+
+/// Options of `probegram unifi-import`.
+#[derive(Debug, Args)]
+pub struct UnifiImport {
+    /// Exports of the controller: files, - for standard input, or the directory that mongodump made for database ace
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// The collection that all documents are from [default: each document tells]
+    #[arg(long, value_enum, value_name = "user|device", hide_possible_values = true)]
+    pub collection: Option<UnifiCollection>,
+
+    /// Take away what an earlier import has brought and this one does not name, of each collection of which it has a document. Only for
+    /// exports of whole collections: the API's stat/sta has nobody who is not at home just now
+    #[arg(long, conflicts_with = "dry_run")]
+    pub remove_missing: bool,
+
+    /// Print the address and the name of each device, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Which table
+    #[command(flatten)]
+    pub which: WhichTable,
+
+    /// Write to Kafka at these brokers instead, as Debezium's connector would
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with_all = ["data", "dynamodb_endpoint"])]
+    pub bootstrap_servers: Option<String>,
+
+    /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
+    #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
+    pub kafka_config: Option<PathBuf>,
+
+    /// The topics, which are also where the table says that names come from
+    #[command(flatten)]
+    pub topics: UnifiTopics,
+}
+
+/// Where the UniFi controller's documents are.
+#[derive(Debug, Clone, Args)]
+pub struct UnifiTopics {
+    /// Topic of the UniFi controller's clients
+    #[arg(long, value_name = "NAME", default_value = "unifi.ace.user")]
+    pub clients_topic: String,
+
+    /// Topic of the UniFi controller's own devices
+    #[arg(long, value_name = "NAME", default_value = "unifi.ace.device")]
+    pub devices_topic: String,
+}
+
+/// A collection of the controller's, as MongoDB calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UnifiCollection {
+    /// Clients.
+    User,
+    /// The network's own devices.
+    Device,
+}
+
+impl From<UnifiCollection> for Collection {
+    fn from(collection: UnifiCollection) -> Self {
+        match collection {
+            UnifiCollection::User => Self::Client,
+            UnifiCollection::Device => Self::Device,
+        }
+    }
 }

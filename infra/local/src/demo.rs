@@ -1,4 +1,5 @@
-//! `probegram demo`: a made-up household, heard by the agent, counted by `aggregate`, told by `bot`. All of it the real code.
+//! `probegram demo`: a made-up household, heard by the agent, counted by `aggregate`, named by `materialize`, told by `bot`. All of
+//! it the real code.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -20,18 +21,21 @@ use state::tallies::Retention;
 use tokio::task::JoinSet;
 
 use crate::cli::Demo;
+use crate::controller::{Controller, SPEAKER_NAME};
 use crate::embedded::Embedded;
 use crate::host::{self, Host, Mappings};
-use crate::household::{self, GUESTS, HOME, LAPTOP, SPEAKER};
-use crate::shutdown::Signals;
+use crate::household::{self, GUESTS, HOME, LAPTOP, VISITOR};
+use crate::shutdown::{Shutdown, Signals};
 use crate::template::Template;
-use crate::terminal::Terminal;
+use crate::terminal::{Conversation, Terminal};
 use crate::{shutdown, terminal};
 
 /// How often it is looked whether everything is counted.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// An address that nobody in the household has.
-const UNKNOWN: &str = "00:11:22:33:44:55";
+/// What the speaker is called later on.
+const NEW_NAME: &str = "Kitchen radio";
+/// How long after the beginning of a chat the speaker gets its new name.
+const RENAMED_AFTER: Duration = Duration::from_secs(30);
 
 /// Shows the whole road. On a terminal a chat follows, elsewhere a short conversation. Leaves nothing behind.
 ///
@@ -52,14 +56,20 @@ pub async fn run(options: Demo) -> anyhow::Result<()> {
     let mut file = BufWriter::new(File::create(&capture)?);
     let frames = household::write_capture(runtime::clock::now_ms(), &mut file)?;
     file.into_inner()?.sync_all()?;
-    writeln!(stdout, "  capture    {frames} frames, as a card in the hallway hears them (pcap, radiotap)")?;
+    writeln!(stdout, "  capture      {frames} frames, as a card in the hallway hears them (pcap, radiotap)")?;
 
     let heard = listen(&capture, directory.path())?;
     let counts = heard.counts.context("the agent was stopped")?;
-    writeln!(stdout, "  agent      {} probe requests among them, kept in the spool", counts.probe_requests)?;
+    writeln!(
+        stdout,
+        "  agent        {} probe requests among them, kept in the spool",
+        counts.probe_requests
+    )?;
 
     let template = Template::read()?;
-    let mappings = Mappings::read(&template, Some(0))?; // nobody wants to wait for a batch to become full
+    // nobody wants to wait for a batch to become full
+    let topics = materialize::Topics::default();
+    let mappings = Mappings::read(&template, topics.clone(), Some(0))?;
     let embedded = Embedded::open(None, &template)?;
     let time_zone = options.time_zone.map_or_else(TimeZone::system, |zone| zone.0);
     let retention = Retention::in_days(aggregate::Context::DAY_RETENTION_DAYS, None);
@@ -76,8 +86,10 @@ pub async fn run(options: Demo) -> anyhow::Result<()> {
         tasks.spawn(host::rounds(alert.function.clone(), shutdown.clone()));
         host::feed(alert, None, spool.to_owned(), &shutdown, &mut tasks);
     }
+    let clients = host.materialize().into_iter().find(|source| source.mapping.topic == topics.clients);
+    let controller = Controller::new(clients.context("materialize does not read the controller's clients")?);
     let told = tokio::select! {
-        told = tell(&host, &embedded, terminal, spool) => told,
+        told = tell(&host, &embedded, controller, terminal, spool, &shutdown) => told,
         task = host::failed(&mut tasks) => task,
         () = signals.wait() => Ok(()),
     };
@@ -96,32 +108,60 @@ fn listen(capture: &Path, directory: &Path) -> anyhow::Result<Done> {
     Ok(agent::run(Source::Files(files), recorder, spool, None, &Arc::new(AtomicBool::new(false)))?.done)
 }
 
-async fn tell(host: &Host, embedded: &Embedded, mut terminal: Terminal, spool: &Path) -> anyhow::Result<()> {
+async fn tell(
+    host: &Host,
+    embedded: &Embedded,
+    mut controller: Controller,
+    mut terminal: Terminal,
+    spool: &Path,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
     while !host.is_caught_up(Generation::FIRST) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "  aggregate  every one counted once, in {} items of the table", embedded.items()?)?;
-    writeln!(stdout, "  bot        answers from the table")?;
-    writeln!(stdout, "  alert      speaks up when a device looks for a network that is watched\n")?;
+    writeln!(stdout, "  aggregate    every one counted once, in {} items of the table", embedded.items()?)?;
+    let named = controller.snapshot(runtime::clock::now_ms(), shutdown).await;
+    writeln!(
+        stdout,
+        "  materialize  {named} devices have names in the UniFi controller, as Debezium tells them"
+    )?;
+    writeln!(stdout, "  bot          answers from the table")?;
+    writeln!(stdout, "  alert        speaks up when a device looks for a network that is watched\n")?;
+    let mut conversation = Conversation::new(host.webhook.clone());
     let watch = format!("/watch {GUESTS} guest network");
     if terminal::is_ours() {
+        for question in ["speaker", &watch] {
+            say(&mut conversation, question).await?;
+        }
         writeln!(
             stdout,
-            "Ask for a device, such as {LAPTOP} or {SPEAKER},\nor for a network: /ssid {GUESTS}. /help tells more, Ctrl-D leaves.\n"
+            "Ask for a device by its name, a part of it or its address, such as laptop or {LAPTOP}; a number presses a button.\n\
+             Ask for a network: /ssid {GUESTS}. /help tells more, Ctrl-D leaves.\n\n\
+             In a moment a visitor comes to the door. In half a minute somebody calls \"{SPEAKER_NAME}\" \"{NEW_NAME}\" in the\n\
+             controller: ask for kitchen before and after.\n"
         )?;
-        say(host, &watch).await?;
-        writeln!(stdout, "In a moment a visitor comes to the door.\n")?;
         return tokio::select! {
             chat = terminal.chat(host.webhook.clone()) => chat,
             failed = visits(spool.to_owned()) => failed,
+            never = rename_later(&mut controller, shutdown) => never,
         };
     }
-    let spoken = SPEAKER.replace(':', "-").to_uppercase();
-    for question in [LAPTOP, &spoken, &format!("/ssid {GUESTS}"), &format!("/ssid {HOME}"), UNKNOWN, &watch] {
-        say(host, question).await?;
+    for question in ["robin", "speaker", "2"] {
+        say(&mut conversation, question).await?;
     }
-    writeln!(stdout, "A visitor comes to the door, and a phone in the hallway says by itself:\n")?;
+    writeln!(
+        stdout,
+        "Somebody gives that speaker another name in the controller, and Debezium tells of it:\n"
+    )?;
+    controller.rename_speaker(NEW_NAME, runtime::clock::now_ms(), shutdown).await;
+    let name = format!("/name {VISITOR} The neighbour");
+    for question in
+        ["kitchen", &format!("/ssid {HOME}"), &format!("/ssid {GUESTS}"), "vacuum cleener", &watch, &name]
+    {
+        say(&mut conversation, question).await?;
+    }
+    writeln!(stdout, "The neighbour comes to the door, and a phone in the hallway says by itself:\n")?;
     visitor_comes(spool.to_owned()).await?;
     let alert = terminal.next_message().await.context("the bot said nothing")?;
     writeln!(stdout, "{alert}\n")?;
@@ -133,10 +173,17 @@ async fn tell(host: &Host, embedded: &Embedded, mut terminal: Terminal, spool: &
 }
 
 /// Somebody says something, and the bot replies.
-async fn say(host: &Host, text: &str) -> anyhow::Result<()> {
-    let reply = terminal::ask(&host.webhook, text).await.context("the bot gave no answer")?;
+async fn say(conversation: &mut Conversation, text: &str) -> anyhow::Result<()> {
+    let reply = conversation.say(text).await.context("the bot gave no answer")?;
     writeln!(std::io::stdout(), "> {text}\n{reply}\n")?;
     Ok(())
+}
+
+/// Somebody gives the speaker another name while the chat goes on.
+async fn rename_later(controller: &mut Controller, shutdown: &Shutdown) -> anyhow::Result<()> {
+    tokio::time::sleep(RENAMED_AFTER).await;
+    controller.rename_speaker(NEW_NAME, runtime::clock::now_ms(), shutdown).await;
+    std::future::pending().await
 }
 
 /// A visitor comes while somebody is reading, looks for the network once more a little later, and stays.

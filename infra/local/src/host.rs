@@ -69,6 +69,8 @@ pub struct Mappings {
     pub aggregate: EventSourceMapping,
     /// `materialize`, by each of its topics.
     pub materialize: Vec<EventSourceMapping>,
+    /// What its topics are called.
+    pub topics: materialize::Topics,
     /// What the consumer groups of `materialize` begin with.
     pub materialize_prefix: String,
     /// `alert`, by topic `pcap`.
@@ -76,11 +78,15 @@ pub struct Mappings {
 }
 
 impl Mappings {
-    /// Those of the template, with another window if one is given.
+    /// Those of the template, with another window if one is given; `topics` is what the topics of `materialize` are called.
     ///
     /// # Errors
     /// When the template has no such mapping: a mistake of ours, that a test finds.
-    pub fn read(template: &Template, window_s: Option<u64>) -> anyhow::Result<Self> {
+    pub fn read(
+        template: &Template,
+        topics: materialize::Topics,
+        window_s: Option<u64>,
+    ) -> anyhow::Result<Self> {
         let mapping = |name| {
             let mut mapping = template.mapping(name)?;
             mapping.window_s = window_s.unwrap_or(mapping.window_s);
@@ -88,10 +94,14 @@ impl Mappings {
         };
         Ok(Self {
             aggregate: mapping("AggregateMapping")?,
-            materialize: ["WatchListMapping", "ClientsMapping", "DevicesMapping"]
-                .into_iter()
-                .map(mapping)
-                .collect::<anyhow::Result<_>>()?,
+            materialize: [
+                (mapping("WatchListMapping")?, &topics.watch_list),
+                (mapping("ClientsMapping")?, &topics.clients),
+                (mapping("DevicesMapping")?, &topics.devices),
+            ]
+            .map(|(mapping, topic)| EventSourceMapping { topic: topic.clone(), ..mapping })
+            .into(),
+            topics,
             materialize_prefix: template.variable("Materialize", "CONSUMER_GROUP_PREFIX")?,
             alert: mapping("AlertMapping")?,
         })
@@ -188,23 +198,24 @@ impl Host {
     /// What feeds `materialize`, a source a topic; none if it is not there.
     #[must_use]
     pub fn materialize(&self) -> Vec<EventSource> {
+        let Mappings { materialize, materialize_prefix: prefix, topics, .. } = &self.mappings;
         let source = |mapping: &EventSourceMapping| match &self.deployed {
             Some(deployed) => {
                 let function = Function::Deployed(deployed.materialize.clone()?);
-                Some(self.event_source(mapping, mapping.consumer_group.clone(), function))
+                Some(self.event_source(mapping, format!("{prefix}-{}", mapping.topic), function))
             }
             None => {
                 let context = materialize::Context {
                     table: self.table.clone(),
-                    group_prefix: format!("{}-{}", self.mappings.materialize_prefix, self.id),
-                    topics: materialize::Topics::default(),
+                    group_prefix: format!("{prefix}-{}", self.id),
+                    topics: topics.clone(),
                     now_ms: runtime::clock::now_ms,
                 };
                 let group = context.group(&mapping.topic);
                 Some(self.event_source(mapping, group, Function::Materialize(context)))
             }
         };
-        self.mappings.materialize.iter().filter_map(source).collect()
+        materialize.iter().filter_map(source).collect()
     }
 
     /// What feeds `alert`, if it is there.
@@ -257,7 +268,12 @@ impl Host {
 /// What keeps it from running, with what to do.
 pub async fn run(options: Local) -> anyhow::Result<()> {
     let template = Template::read()?;
-    let mappings = Mappings::read(&template, options.batching_window)?;
+    let topics = materialize::Topics {
+        clients: options.topics.clients_topic.clone(),
+        devices: options.topics.devices_topic.clone(),
+        ..materialize::Topics::default()
+    };
+    let mappings = Mappings::read(&template, topics, options.batching_window)?;
     let data = match &options.data {
         Some(data) => data.clone(),
         None => capture_agent::spool::default_directory()?,

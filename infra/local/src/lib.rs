@@ -11,6 +11,7 @@
 pub mod changeover;
 pub mod cli;
 pub mod cluster;
+pub mod controller;
 pub mod demo;
 pub mod directory;
 pub mod embedded;
@@ -33,3 +34,8 @@ pub mod table_socket;
 pub mod template;
 pub mod terminal;
 pub mod topics;
+pub mod unifi_document;
+pub mod unifi_export;
+pub mod unifi_import;
+pub mod unifi_record;
+pub mod unifi_topic;

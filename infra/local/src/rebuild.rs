@@ -51,7 +51,7 @@ enum Log {
 /// When the table or the log cannot be reached.
 pub async fn run(options: Rebuild) -> anyhow::Result<ExitCode> {
     let template = Template::read()?;
-    let mappings = Mappings::read(&template, Some(WINDOW_S))?;
+    let mappings = Mappings::read(&template, materialize::Topics::default(), Some(WINDOW_S))?;
     let topic = mappings.aggregate.topic.clone();
     let opened = table_socket::open(&options.which, &template).await?;
     let table = &opened.table;

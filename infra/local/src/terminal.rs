@@ -230,11 +230,6 @@ impl Said {
     }
 }
 
-/// What somebody in the terminal says once, and what the bot replies.
-pub async fn ask(webhook: &Webhook, text: &str) -> Option<String> {
-    Conversation::new(webhook.clone()).say(text).await
-}
-
 fn converse(
     editor: &mut DefaultEditor,
     conversation: &mut Conversation,
@@ -381,7 +376,7 @@ mod tests {
     async fn a_button_of_the_reply_before_is_pressed() {
         let template = Template::read().unwrap();
         let table = Embedded::open(None, &template).unwrap().table();
-        let mappings = Mappings::read(&template, Some(0)).unwrap();
+        let mappings = Mappings::read(&template, materialize::Topics::default(), Some(0)).unwrap();
         let retention = Retention::in_days(1, None);
         let host = Host::new(table.clone(), mappings, retention, TimeZone::UTC, Telegram::none());
         let host = host.await.unwrap();
@@ -392,8 +387,9 @@ mod tests {
         assert!(list.contains("RNM0") && list.contains("[1] "), "{list}");
         let pressed = conversation.say("1").await.unwrap();
         assert!(!pressed.contains("[1] "), "{pressed}");
-        let list = ask(&host.webhook, "/watches").await.unwrap();
+        let list = Conversation::new(host.webhook.clone()).say("/watches").await.unwrap();
         assert!(!list.contains("RNM0"), "{list}");
-        assert_eq!(ask(&host.webhook, "1").await, Some("🛎 No result found for device 1".to_owned()));
+        let unheard = Conversation::new(host.webhook.clone()).say("1").await;
+        assert_eq!(unheard, Some("🛎 No result found for device 1".to_owned()));
     }
 }

@@ -246,7 +246,9 @@ impl Setting {
 /// A value with its unit.
 fn in_words(setting: &str, value: &str) -> String {
     match (setting, value.parse::<i64>()) {
-        ("retention.ms" | "delete.retention.ms" | "retention.bytes", Ok(number)) if number < 0 => "without limit".to_owned(),
+        ("retention.ms" | "delete.retention.ms" | "retention.bytes", Ok(number)) if number < 0 => {
+            "without limit".to_owned()
+        }
         ("retention.ms" | "delete.retention.ms", Ok(ms)) => match (ms / 86_400_000, ms / 1000) {
             (0, seconds) => format!("{seconds} s"),
             (days, _) => format!("{days} days"),

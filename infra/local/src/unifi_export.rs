@@ -13,48 +13,26 @@
 //! [extended JSON]: https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/
 //! [BSON]: https://bsonspec.org/spec.html
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use bson::spec::ElementType;
-use bson::{Bson, RawDocument};
+use bson::RawDocument;
 use capture_agent::input::{Input, is_standard_input};
-use domain::document_record::{self, DocumentRecord, MAX_TEXT_BYTES};
-use domain::{Collection, Mac};
+use domain::Collection;
+use domain::odd_numbers::OddNumbers;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::odd_numbers::OddNumbers;
-use crate::unifi_record;
+use crate::unifi_document::{Exported, Fields, known};
 
-/// The fields of a document that go on. With `_id`, they are those that a name is made of.
-const KEPT: [&str; 7] = ["hostname", "is_guest", "mac", "model", "name", "oui", "type"];
-/// A field that devices alone have: whether the controller manages it.
-const ADOPTED: &str = "adopted";
-/// The longest `_id` that is looked into, in bytes of JSON or BSON. What is left out then is no controller's.
-const MAX_ID_BYTES: usize = 8 * 1024;
 /// The largest document that a server of MongoDB has: `BSONObjMaxInternalSize`.
 const MAX_BSON_BYTES: u32 = (16 << 20) + (16 << 10);
 /// The file is read in pieces of so many bytes.
 const BUFFER_BYTES: usize = 1 << 16;
 /// So many bytes tell what a file is.
 const HEAD_BYTES: usize = 5;
-
-/// A document, with the fields that names are made of.
-#[derive(Debug, Clone)]
-pub struct Exported {
-    /// Where it is from.
-    pub collection: Collection,
-    /// What it says.
-    pub record: DocumentRecord,
-    /// The key of its records in a topic.
-    pub key: String,
-    /// The document as text, as it stands in its records.
-    pub after: String,
-}
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -109,7 +87,10 @@ impl fmt::Display for Good {
         match self.0 {
             0 => Ok(()),
             1 => f.write_str("; the document before it is good, but a file is imported whole or not at all"),
-            good => write!(f, "; the {good} documents before it are good, but a file is imported whole or not at all"),
+            good => write!(
+                f,
+                "; the {good} documents before it are good, but a file is imported whole or not at all"
+            ),
         }
     }
 }
@@ -134,7 +115,11 @@ pub fn read(path: &Path, collection: Option<Collection>) -> Result<Export, Unrea
         Err(why) => {
             let name = path.display().to_string();
             let file = if is_standard_input(path) { "standard input".to_owned() } else { name };
-            Err(Unreadable { file, good: reading.export.documents.len() as u64 + reading.export.left_out, why })
+            Err(Unreadable {
+                file,
+                good: reading.export.documents.len() as u64 + reading.export.left_out,
+                why,
+            })
         }
     }
 }
@@ -231,6 +216,24 @@ impl Reading {
         }
     }
 
+    /// Reads an object: what may be the fields of a document, and the documents that are in it.
+    fn read_object<'de, A: MapAccess<'de>>(
+        &mut self,
+        object: &mut A,
+        place: Place,
+        fields: &mut Fields,
+    ) -> Result<(), A::Error> {
+        while let Some(name) = object.next_key::<String>()? {
+            match known(&name) {
+                Some(known) => fields.set_json(known, &object.next_value::<Box<RawValue>>()?),
+                None if place != Place::Top => drop(object.next_value::<IgnoredAny>()?),
+                None if name == "meta" => self.refusal = refusal(&object.next_value::<Box<RawValue>>()?),
+                None => object.next_value_seed(Documents { reading: self, place: Place::Named })?,
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a document.
     fn take(&mut self, fields: Fields) {
         match fields.exported(self.collection) {
@@ -292,20 +295,14 @@ impl<'de> Visitor<'de> for Documents<'_> {
         let Self { reading, place } = self;
         let before = (reading.export.documents.len(), reading.export.left_out);
         let mut fields = Fields::default();
-        while let Some(name) = map.next_key::<String>()? {
-            match known(&name) {
-                Some(known) => fields.set_json(known, &map.next_value::<Box<RawValue>>()?),
-                None if place != Place::Top => drop(map.next_value::<IgnoredAny>()?),
-                None if name == "meta" => reading.refusal = refusal(&map.next_value::<Box<RawValue>>()?),
-                None => map.next_value_seed(Documents { reading, place: Place::Named })?,
-            }
-        }
+        let outcome = reading.read_object(&mut map, place, &mut fields);
         if fields.is_of_document() {
             // what is in it are parts of it
             reading.export.documents.truncate(before.0);
             reading.export.left_out = before.1;
-            reading.take(fields);
-        } else if place == Place::Listed {
+        }
+        outcome?;
+        if fields.is_of_document() || place == Place::Listed {
             reading.take(fields);
         }
         Ok(())
@@ -313,11 +310,12 @@ impl<'de> Visitor<'de> for Documents<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let Self { reading, place } = self;
-        let mut next = |reading| match place {
-            Place::Listed => Ok::<_, A::Error>(list.next_element::<IgnoredAny>()?.map(drop)),
-            Place::Top | Place::Named => list.next_element_seed(Documents { reading, place: Place::Listed }),
-        };
-        while next(&mut *reading)?.is_some() {}
+        match place {
+            Place::Listed => while list.next_element::<IgnoredAny>()?.is_some() {},
+            Place::Top | Place::Named => {
+                while list.next_element_seed(Documents { reading, place: Place::Listed })?.is_some() {}
+            }
+        }
         Ok(())
     }
 
@@ -355,84 +353,62 @@ fn refusal(meta: &RawValue) -> Option<String> {
     (text("rc")? != "ok").then(|| telegram::limit::line(text("msg").unwrap_or("no reason given"), 100))
 }
 
-/// The fields of a document that mean something here.
-#[derive(Debug, Default)]
-struct Fields {
-    id: Option<Value>,
-    kept: BTreeMap<&'static str, Value>,
-    says_adopted: bool,
-}
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+    use fastrand::Rng;
 
-fn known(name: &str) -> Option<&'static str> {
-    KEPT.into_iter().chain(["_id", ADOPTED]).find(|known| *known == name)
-}
+    use super::*;
 
-impl Fields {
-    fn set(&mut self, name: &'static str, value: Value) {
-        let kept = match (name, value) {
-            ("_id", value) => {
-                self.id = Some(value).filter(|id| !id.is_null());
-                return;
-            }
-            (ADOPTED, _) => {
-                self.says_adopted = true;
-                return;
-            }
-            ("is_guest", Value::Bool(is_guest)) => Some(Value::Bool(is_guest)),
-            ("is_guest", _) => None,
-            (_, Value::String(mut text)) => {
-                text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
-                Some(Value::String(text))
-            }
-            (_, _) => None,
+    fn read(bytes: &[u8]) -> Result<Export, Why> {
+        let mut reading = Reading { export: Export::default(), collection: None, refusal: None };
+        reading.read(bytes).map(|()| reading.export)
+    }
+
+    #[test]
+    fn a_file_is_what_its_beginning_says() {
+        let of = |head: &[u8]| Form::of(head).map_err(|why| why.to_string());
+        assert_eq!(of(b""), Ok(Form::Nothing));
+        // a length of 0x7b, which is a brace, and the same in text
+        assert_eq!(of(b"\x7b\0\0\0\x07"), Ok(Form::Bson));
+        assert_eq!(of(b"{\"_id"), Ok(Form::Json { mark: 0 }));
+        assert_eq!(of(b"\n [{\""), Ok(Form::Json { mark: 0 }));
+        assert_eq!(of(b"\xef\xbb\xbf[]"), Ok(Form::Json { mark: 3 }));
+        for (head, told) in [
+            (&b"\x1f\x8b\x08\0\0"[..], "gunzip it first"),
+            (b"\x6d\xe2\x99\x81\0", "--out in place of --archive"),
+            (b"\xff\xfe{\0\"", "UTF-16"),
+            (b"mac,n", "neither JSON nor BSON"),
+            (b"<!DOC", "neither JSON nor BSON"),
+        ] {
+            assert!(of(head).unwrap_err().contains(told), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn damage_anywhere_is_an_error_or_another_text_and_never_a_panic() {
+        let document = doc! {
+            "_id": bson::oid::ObjectId::from_bytes([7; 12]), "mac": "a4:83:e7:4e:39:15", "name": "Robin", "is_guest": false,
+            "first_seen": 1_i64, "fingerprint": { "ids": [1, 2.5, "x"] }, "type": bson::Regex {
+                pattern: "a".try_into().unwrap(), options: "i".try_into().unwrap()
+            },
         };
-        match kept {
-            Some(value) => drop(self.kept.insert(name, value)),
-            None => drop(self.kept.remove(name)),
+        let bson = document.to_vec().unwrap().repeat(2);
+        let json = br#"{"meta":{"rc":"ok"},"data":[{"_id":"1","mac":"a4:83:e7:4e:39:15","name":"R\u00f6bin","x":[NaN,{"a":-1e5}]}]}"#;
+        let mut random = Rng::with_seed(4);
+        let mut errors = 0;
+        for good in [&bson[..], json] {
+            assert!(!read(good).unwrap().documents.is_empty());
+            for _ in 0..20_000 {
+                let mut damaged = good.to_vec();
+                for _ in 0..random.usize(1..4) {
+                    let at = random.usize(..damaged.len());
+                    damaged[at] = random.u8(..);
+                }
+                damaged.truncate(random.usize(damaged.len() / 2..=damaged.len()));
+                errors += usize::from(read(&damaged).is_err());
+            }
         }
-    }
-
-    /// Sets what stands there as JSON. A text that is no Unicode (half of a surrogate pair) counts as missing: it is not shown anyhow.
-    fn set_json(&mut self, name: &'static str, raw: &RawValue) {
-        let is_read = if name == "_id" { raw.get().len() <= MAX_ID_BYTES } else { !raw.get().starts_with(['{', '[']) };
-        let value = is_read.then(|| serde_json::from_str(raw.get()).ok()).flatten();
-        self.set(name, value.unwrap_or_default());
-    }
-
-    fn of_bson(document: &RawDocument) -> Result<Self, bson::error::Error> {
-        let mut fields = Self::default();
-        for element in document.iter_elements() {
-            let element = element?;
-            let Some(name) = known(element.key().as_str()) else { continue };
-            let value = match element.element_type() {
-                ElementType::String | ElementType::Boolean | ElementType::ObjectId => element.value_utf8_lossy()?,
-                _ if name == "_id" && element.size() <= MAX_ID_BYTES => element.value_utf8_lossy()?,
-                _ => bson::RawBson::Null,
-            };
-            fields.set(name, Bson::try_from(value)?.into_relaxed_extjson());
-        }
-        Ok(fields)
-    }
-
-    fn is_of_document(&self) -> bool {
-        self.id.is_some() || self.kept.contains_key("mac")
-    }
-
-    /// Devices alone are adopted, and have both a model and a type.
-    fn collection(&self) -> Collection {
-        let is_device = self.says_adopted || (self.kept.contains_key("model") && self.kept.contains_key("type"));
-        if is_device { Collection::Device } else { Collection::Client }
-    }
-
-    /// The document, if it is one of a device and can be kept. Without an `_id`, as some answers of the API are, its address is it.
-    fn exported(self, collection: Option<Collection>) -> Option<Exported> {
-        let collection = collection.unwrap_or_else(|| self.collection());
-        let mac: Mac = self.kept.get("mac")?.as_str()?.parse().ok()?;
-        let id = self.id.unwrap_or_else(|| Value::String(mac.to_string()));
-        let (key, after) = (unifi_record::key(&id), unifi_record::after(&id, &self.kept));
-        // the same for every present
-        let value = unifi_record::snapshot(collection, &after, 0);
-        let record = document_record::decode(Some(key.as_bytes()), Some(value.as_bytes())).ok()?;
-        Some(Exported { collection, record, key, after })
+        assert!(errors > 10_000, "{errors}");
     }
 }

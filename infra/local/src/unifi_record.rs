@@ -30,6 +30,12 @@ pub fn snapshot(collection: Collection, after: &str, now_ms: i64) -> String {
     envelope(collection, "r", &Value::String(after.to_owned()), now_ms)
 }
 
+/// The record of a document that was changed to this.
+#[must_use]
+pub fn update(collection: Collection, after: &str, now_ms: i64) -> String {
+    envelope(collection, "u", &Value::String(after.to_owned()), now_ms)
+}
+
 /// The record of a document that is gone. It needs a tombstone after it, by which Kafka forgets the document.
 #[must_use]
 pub fn deletion(collection: Collection, now_ms: i64) -> String {
@@ -90,7 +96,9 @@ mod tests {
             ("is_guest", json!(true)),
         ]);
         let after = after(&id, &fields);
-        assert!(after.starts_with(r#"{"_id": {"$oid": "5a32b0c9e4b047ede36ad001"},"is_guest": true,"mac": "a4"#));
+        assert!(
+            after.starts_with(r#"{"_id": {"$oid": "5a32b0c9e4b047ede36ad001"},"is_guest": true,"mac": "a4"#)
+        );
         let document = Document {
             mac: Some("a4:83:e7:4e:39:15".parse().unwrap()),
             name: Some("Robin's \"phone\" \u{1f6ce}\n".to_owned()),

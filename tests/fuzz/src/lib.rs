@@ -52,7 +52,7 @@ pub fn document(input: &[u8]) {
     assert!((1..=MAX_ID_BYTES).contains(&record.id.len()));
     assert!(value.is_some() || record.change == Change::Tombstone);
     let document = match record.change {
-        Change::Snapshot(document) | Change::Whole(document) => document,
+        Change::Snapshot(document) | Change::Whole(document) | Change::Now(document) => document,
         Change::Partial(fields) => fields.into_iter().collect(),
         Change::Deleted | Change::Tombstone => Document::default(),
     };
