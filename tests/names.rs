@@ -815,7 +815,7 @@ async fn a_crowd_of_one_name_is_told_with_how_many_there_are() {
     let told = house.asks(MEMBER, "iphone").await;
     assert_eq!(told.text.matches(" : 1 probe, latest ").count(), 50);
     assert!(
-        told.text.ends_with("\n\tand 10 more"),
+        told.text.ends_with("\n\tand 10 more, which are not in the sum"),
         "who is not in the sum is not passed over in silence: {}",
         told.text
     );

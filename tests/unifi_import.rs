@@ -590,17 +590,11 @@ fn what_is_missing_is_taken_out_of_the_topic_under_the_keys_that_it_has_there() 
     assert!(said.contains("Took away 1 that this export does not name.\n"), "{said}");
     assert!(said.contains("Passed over 1 record"), "{said}");
     let all = kafka.read_all("users");
-    assert_eq!(all.len(), before.len() + 3 + 2);
+    assert_eq!(all.len(), before.len() + 3 + 1);
     let gone: Vec<&Record> =
         all.iter().filter(|record| record.key.as_deref() == Some(&old_key[..])).collect();
-    assert_eq!(gone.iter().map(|record| record.partition).collect::<Vec<_>>(), [2, 2, 2]);
-    assert_eq!(decoded(gone[1]).change, Change::Deleted);
-    let value: Value = serde_json::from_slice(gone[1].value.as_ref().unwrap()).unwrap();
-    assert_eq!(
-        (&value["op"], &value["after"], &value["source"]["snapshot"]),
-        (&json!("d"), &json!(null), &json!("false"))
-    );
-    assert_eq!((decoded(gone[2]).change, &gone[2].value), (Change::Tombstone, &None));
+    assert_eq!(gone.iter().map(|record| record.partition).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!((decoded(gone[1]).change, &gone[1].value), (Change::Tombstone, &None));
 
     let (code, said, _) = import(&[&file], &options);
     assert!(code == Some(0) && said.contains("Took away 0 "), "{said}");

@@ -130,6 +130,7 @@ pub fn log(random: &mut Rng, connector: Connector) -> Log {
     };
     let mut database = Database {
         has_doubles,
+        has_transactions: random.bool(),
         states: vec![State::new()],
         events: Vec::new(),
         changed: BTreeMap::new(),
@@ -145,7 +146,7 @@ pub fn log(random: &mut Rng, connector: Connector) -> Log {
         database: &database,
         random,
         clock_ms: BEGIN_MS + 60_000,
-        partitions: 2,
+        epoch: 0,
         placed: BTreeMap::new(),
         has_schema: false,
         key_blanks: 0,
@@ -157,7 +158,10 @@ pub fn log(random: &mut Rng, connector: Connector) -> Log {
 }
 
 struct Database {
+    /// Whether two documents may have one address.
     has_doubles: bool,
+    /// Whether several changes may have one place in the order.
+    has_transactions: bool,
     /// What there was after so many events.
     states: Vec<State>,
     events: Vec<Event>,
@@ -176,7 +180,7 @@ impl Database {
         self.clock = match random.u32(..12) {
             0..4 => (ts_ms + 1_000 * random.i64(1..4), 1),
             // in one transaction with the last
-            4 if ord > 0 => (ts_ms, ord),
+            4 if ord > 0 && self.has_transactions => (ts_ms, ord),
             _ => (ts_ms, ord + 1),
         };
         let topic = if random.u32(..4) == 0 { DEVICES } else { CLIENTS };
@@ -399,7 +403,8 @@ struct Writer<'a> {
     database: &'a Database,
     random: &'a mut Rng,
     clock_ms: i64,
-    partitions: i32,
+    /// How often documents have moved.
+    epoch: i32,
     placed: BTreeMap<(&'static str, &'static str), i32>,
     has_schema: bool,
     key_blanks: usize,
@@ -408,7 +413,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes a snapshot and what has happened since the event of this number, with a few deaths in between.
+    /// Writes a snapshot and what has happened since the event of this number, with a few deaths in between. In the end all is told,
+    /// and perhaps some of it again.
     fn write_all(&mut self, begin: usize) {
         let end = self.database.events.len();
         let mut restarts = self.random.usize(..4);
@@ -430,17 +436,26 @@ impl Writer<'_> {
                     break;
                 }
             }
-            if restarts == 0 && position == end {
-                return;
+            if restarts == 0 {
+                break;
             }
-            if restarts > 0 {
-                restarts -= 1;
-                // a death may have come between a deletion and its tombstone: that event is written again
-                position -= self.random.usize(1..6).min(position - begin);
-                self.start();
-                if self.random.u32(..5) == 0 {
-                    self.snapshot(&mut now);
-                }
+            restarts -= 1;
+            // a death may have come between a deletion and its tombstone: that event is written again
+            position -= self.random.usize(1..6).min(position - begin);
+            self.start();
+            self.move_documents();
+            if self.random.u32(..5) == 0 {
+                self.snapshot(&mut now);
+            }
+        }
+        // And again a part, of which the end is still to come. In another partition that part is all there is, and of a transaction
+        // nobody knows which of its changes was the last.
+        if self.epoch == 0 && !self.database.has_transactions && self.random.bool() {
+            let again = self.random.usize(..6).min(end - begin);
+            self.start();
+            for number in (end - again..end).take(self.random.usize(..6)) {
+                let is_shown_later = self.random.bool();
+                self.change(number, end, is_shown_later);
             }
         }
     }
@@ -450,9 +465,13 @@ impl Writer<'_> {
         self.has_schema = self.random.bool() && self.connector != Connector::ChangeStream;
         self.key_blanks = self.random.usize(..3);
         self.has_before = self.random.bool();
+    }
+
+    /// The topic gets more partitions, or keys are written otherwise than before: either moves documents to other partitions.
+    fn move_documents(&mut self) {
         // what an update says that does not carry its document means nothing without what another partition has
         if self.connector.looks_up() && !self.database.has_doubles && self.random.u32(..3) == 0 {
-            self.partitions += 1;
+            self.epoch += 1;
             self.placed.clear();
             self.clock_ms += 1_000;
         }
@@ -623,7 +642,7 @@ impl Writer<'_> {
 
     fn append(&mut self, key: (&'static str, &'static str), value: Option<String>) {
         self.clock_ms += self.random.i64(0..20);
-        let partitions = self.partitions;
+        let partitions = 2 + self.epoch;
         let random = &mut *self.random;
         let partition = *self.placed.entry(key).or_insert_with(|| random.i32(0..partitions));
         let (topic, id) = key;

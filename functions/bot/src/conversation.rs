@@ -8,8 +8,9 @@ use crate::error::Error;
 use crate::reply::{self, Reply};
 use crate::{commands, courtesy, devices, hooks, members, naming, report, settings, watching};
 
-/// Answers a text that somebody wrote, perhaps in reply to a message of a bot. When the table does not answer, it says so and the log says why. Nothing is said to what
-/// people in a group say to each other: with privacy mode off, and to an administrator, Telegram shows all of it.
+/// Answers a text that somebody wrote, perhaps in reply to a message of a bot. When the table does not answer, it says so and the
+/// log says why. Nothing is said to what people in a group say to each other: with privacy mode off, and to an administrator,
+/// Telegram shows all of it.
 pub(crate) async fn answer(text: &str, replied_to: Option<&str>, asking: &Asking<'_>) -> Option<Reply> {
     let text = text.trim();
     let to_be_named = replied_to.and_then(naming::asked_about).filter(|_| !text.starts_with('/'));
@@ -50,7 +51,7 @@ async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
     match (lower.as_str(), argument.trim()) {
         ("start", "") | ("help", _) => Ok(reply::help(asking.chat.role).into()),
         ("start", code) => members::start(code, asking).await,
-        ("device", "") => Ok(reply::usage("/device a4:83:e7:4e:39:15").into()),
+        ("device", "") => Ok(reply::usage("/device Kitchen speaker").into()),
         ("device", asked) => devices::device(asked, asking).await,
         ("name", "") => Ok(reply::usage("/name a4:83:e7:4e:39:15 Robin's laptop").into()),
         ("name", asked) => naming::name(asked, asking).await,
@@ -66,9 +67,9 @@ async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
         ("mute", asked) => watching::mute(asked, asking).await,
         ("unmute", "") => Ok(reply::usage("/unmute RNM-GUEST").into()),
         ("unmute", asked) => watching::unmute(asked, asking).await,
-        ("ignore", "") => Ok(reply::usage("/ignore a4:83:e7:4e:39:15").into()),
+        ("ignore", "") => Ok(reply::usage("/ignore Kitchen speaker").into()),
         ("ignore", asked) => settings::ignore(asked, asking).await,
-        ("unignore", "") => Ok(reply::usage("/unignore a4:83:e7:4e:39:15").into()),
+        ("unignore", "") => Ok(reply::usage("/unignore Kitchen speaker").into()),
         ("unignore", asked) => settings::unignore(asked, asking).await,
         ("ignored", _) => settings::ignored(&asking.chat, asking).await,
         ("quiet", asked) => settings::quiet(asked, asking).await,

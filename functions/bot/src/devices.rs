@@ -14,8 +14,6 @@ use crate::watching::keyboard;
 
 /// The most buttons below an answer.
 const MAX_BUTTONS: usize = 10;
-/// The most devices whose numbers are added up.
-const MAX_TOGETHER: usize = 50;
 /// The verb of buttons that ask for a device.
 pub(crate) const DEVICE: &str = "device";
 
@@ -26,17 +24,28 @@ pub(crate) async fn device(asked: &str, asking: &Asking<'_>) -> Result<Reply, Er
     }
     let found = find(asked, asking).await?;
     match (found.exact.as_slice(), found.partial.as_slice()) {
-        ([], []) => Ok(nothing(asked, &found)),
+        ([], []) => Ok(nothing(asked, &found, DEVICE)),
         ([], [(mac, _)]) if found.more == 0 => one(*mac, asking).await,
         ([], several) => Ok(which(asked, several, found.more, DEVICE)),
-        ([(mac, _)], others) => {
-            let reply = one(*mac, asking).await?;
-            Ok(reply.with_more_buttons(buttons(others, DEVICE)))
-        }
+        ([(mac, _)], others) => Ok(one(*mac, asking).await?.and_others(others, found.more)),
         (several, others) => {
-            let reply = together(several, asking).await?;
-            Ok(reply.with_more_buttons(buttons(several, DEVICE)).with_more_buttons(buttons(others, DEVICE)))
+            // those that fit best are found first
+            let more = if others.is_empty() { found.more } else { 0 };
+            let reply = together(several, more, asking).await?.with_more_buttons(buttons(several, DEVICE));
+            Ok(reply.and_others(others, found.more))
         }
+    }
+}
+
+impl Reply {
+    /// With buttons for others that have it in their name.
+    fn and_others(mut self, others: &[(Mac, Names)], more: usize) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        let more = reply::count(others.len() + more, "more device");
+        self.text = self.text.plain(format!("\n{more} with that in the name or address:"));
+        self.with_more_buttons(buttons(others, DEVICE))
     }
 }
 
@@ -60,7 +69,7 @@ pub(crate) async fn the_one(
     Ok(match (found.exact.as_slice(), found.partial.as_slice()) {
         ([(mac, _)], _) => Ok(*mac),
         ([], [(mac, _)]) if found.more == 0 => Ok(*mac),
-        ([], []) => Err(nothing(asked, &found)),
+        ([], []) => Err(nothing(asked, &found, verb)),
         (exact, partial) => Err(which(asked, &[exact, partial].concat(), found.more, verb)),
     })
 }
@@ -88,16 +97,15 @@ pub(crate) async fn one(mac: Mac, asking: &Asking<'_>) -> Result<Reply, Error> {
 }
 
 /// What devices of one name looked for, in sum and each for itself.
-async fn together(devices: &[(Mac, Names)], asking: &Asking<'_>) -> Result<Reply, Error> {
+async fn together(devices: &[(Mac, Names)], more: usize, asking: &Asking<'_>) -> Result<Reply, Error> {
     let generation = asking.context.generation.serving().await?;
-    let macs = devices.iter().take(MAX_TOGETHER).map(|(mac, _)| *mac);
-    let questions = macs.map(async |mac| {
+    let questions = devices.iter().map(|(mac, _)| *mac).map(async |mac| {
         let device = state::device::look_up(asking.table(), generation, mac, asking.now_ms).await?;
         Ok::<_, Error>((mac, device))
     });
     let parts: Vec<(Mac, Option<Device>)> = futures::future::try_join_all(questions).await?;
     let name = devices.first().and_then(|(_, names)| names.best()).unwrap_or_default();
-    Ok(reply::together(name, &parts, &asking.zone).into())
+    Ok(reply::together(name, &parts, more, &asking.zone).into())
 }
 
 /// Several devices have it in their name.
@@ -109,20 +117,19 @@ fn which(asked: &str, devices: &[(Mac, Names)], more: usize, verb: &str) -> Repl
         text = text.plain(" Or write more of it.");
     }
     let lines = devices.iter().map(|(mac, names)| reply::called(*mac, names.best())).collect();
-    let text = reply::list(text, lines, 0);
-    let text = if more > 0 { text.plain(format!("\n\tand {more} more")) } else { text };
+    let text = reply::list_of(count, text, lines, 0);
     Reply::with_keyboard(text, keyboard(buttons(devices, verb)))
 }
 
 /// No device has it in its name.
-fn nothing(asked: &str, found: &Found) -> Reply {
+fn nothing(asked: &str, found: &Found, verb: &str) -> Reply {
     let text = reply::no_such_device(asked);
     if found.nearest.is_empty() {
         return text.into();
     }
     let lines = found.nearest.iter().map(|(mac, names)| reply::called(*mac, names.best())).collect();
-    let text = reply::list(text.plain("\nDid you mean"), lines, 0);
-    Reply::with_keyboard(text, keyboard(buttons(&found.nearest, DEVICE)))
+    let text = reply::list(text.plain("\nDid you mean:"), lines, 0);
+    Reply::with_keyboard(text, keyboard(buttons(&found.nearest, verb)))
 }
 
 /// A button for each of the first devices. Devices of one name are told apart by the end of their address.

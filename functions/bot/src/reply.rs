@@ -121,8 +121,8 @@ pub(crate) fn device(mac: Mac, names: &Names, device: &Device, zone: &TimeZone) 
     stats(Text::new().code(name), device, about, zone)
 }
 
-/// What was heard of devices of one name, in sum and each for itself.
-pub(crate) fn together(name: &str, parts: &[(Mac, Option<Device>)], zone: &TimeZone) -> Text {
+/// What was heard of devices of one name, in sum and each for itself; and that so many more have it.
+pub(crate) fn together(name: &str, parts: &[(Mac, Option<Device>)], more: usize, zone: &TimeZone) -> Text {
     let mut sum = Device::default();
     parts.iter().filter_map(|(_, device)| device.as_ref()).for_each(|device| sum.merge(device));
     let about = parts.iter().fold(Text::new(), |text, (mac, device)| {
@@ -132,6 +132,10 @@ pub(crate) fn together(name: &str, parts: &[(Mac, Option<Device>)], zone: &TimeZ
             None => text.plain(" : not heard yet"),
         }
     });
+    let about = match more {
+        0 => about,
+        more => about.plain(format!("\n\tand {more} more, which are not in the sum")),
+    };
     let whose = Text::new().code(device_name(name)).plain(format!(" ({})", count(parts.len(), "device")));
     if sum.tally.all.count == 0 {
         return Text::new().plain("📡 ").append(whose).plain(" : nothing was heard yet").append(about);
@@ -205,17 +209,26 @@ fn heard(tally: &Tally, zone: &TimeZone) -> String {
 
 /// A list with a mark a line: as many lines as a message takes, with room for a last line of so many units.
 pub(crate) fn list(head: Text, lines: Vec<Text>, last_units: usize) -> Text {
+    list_of(lines.len(), head, lines, last_units)
+}
+
+/// The same, of which these lines are the first of so many.
+pub(crate) fn list_of(count: usize, head: Text, lines: Vec<Text>, last_units: usize) -> Text {
     let mut text = head;
-    let count = lines.len();
+    let mut listed = 0;
     let room = limit::MAX_UNITS.saturating_sub(last_units).saturating_sub("\n\tand 10000 more".len());
-    for (position, line) in lines.into_iter().enumerate() {
-        let units = limit::units(text.as_str()) + limit::units(line.as_str()) + "\n\t".len();
-        if position >= MAX_MARKED_LINES || units > room {
-            return text.plain(format!("\n\tand {} more", count.saturating_sub(position)));
+    for line in lines {
+        let units = text.units() + line.units() + "\n\t".len();
+        if listed >= MAX_MARKED_LINES || units > room {
+            break;
         }
         text = text.plain("\n\t").append(line);
+        listed += 1;
     }
-    text
+    match count.saturating_sub(listed) {
+        0 => text,
+        more => text.plain(format!("\n\tand {more} more")),
+    }
 }
 
 /// A pattern, fit to stand in a code mark.
@@ -242,7 +255,7 @@ const HELP: &str = "I hear which Wi-Fi networks devices look for.\n\n\
     Send me a device's name or a part of it, or its MAC address in any spelling, and I tell what it looked for:\n\
     \ta4:83:e7:4e:39:15\n\n\
     /device NAME – the same (in groups, where I see commands only)\n\
-    /name MAC Kitchen speaker – what this chat calls a device; without a name, no more\n\
+    /name MAC Kitchen speaker – what this chat calls a device; /name MAC alone takes it away\n\
     /ssid NAME – which devices looked for a network (/ssid hex:524e4d30 for exact bytes)\n\
     /watch NAME reason – tells you when a device looks for it: a name with spaces in quotes, * and ? stand for anything, \
     -i for any case, -c 30m for another quiet time\n\

@@ -220,7 +220,7 @@ mod tests {
     fn a_device_that_has_a_name_is_called_by_it() {
         let mut alert = alert("78:67:d7:48:e5:c7");
         let text = told_of(&alert, Some("Kim's\u{202e}\nLaptop"), &Others::default(), TIME);
-        let named = "MAC address 78:67:d7:48:e5:c7 (Kim's  Laptop) probed for SSID RNM-GUEST\n";
+        let named = "MAC address 78:67:d7:48:e5:c7 (Kim's Laptop) probed for SSID RNM-GUEST\n";
         assert!(text.contains(named) && !text.contains("made by"), "{text}");
         alert = self::alert("62:45:b6:c6:7e:03");
         let text = told_of(&alert, Some("Kim's phone"), &Others::default(), TIME);

@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Ssid, Who};
+use domain::{Mac, Ssid, Who};
 use jiff::tz::TimeZone;
 use runtime::zoned::{for_people, time_of_day};
 use state::messages::Alert;
+use state::names::Names;
 use telegram::{Text, limit};
 
 use crate::alert_text::{name, reason};
 
 /// The longest list of networks in a digest.
 const MAX_LINES: usize = 20;
+/// So many of a network's devices are named.
+const MAX_NAMED: usize = 3;
+/// A name of a device in it.
+const MAX_DEVICE_UNITS: usize = 40;
 
-/// The text of a digest of these alerts.
-pub(crate) fn text(alerts: &[&Alert], zone: &TimeZone) -> Text {
+/// The text of a digest of these alerts; `names` is what devices are called.
+pub(crate) fn text(alerts: &[&Alert], names: &BTreeMap<Mac, Names>, zone: &TimeZone) -> Text {
     let mut by_ssid: BTreeMap<&Ssid, Vec<&Alert>> = BTreeMap::new();
     for &alert in alerts {
         by_ssid.entry(&alert.ssid).or_default().push(alert);
@@ -40,11 +45,27 @@ pub(crate) fn text(alerts: &[&Alert], zone: &TimeZone) -> Text {
         if let Some(alert) = alerts.last() {
             text = text.plain(format!(" ({})", limit::cut(&reason(alert), 60)));
         }
+        let named = named(alerts, names);
+        if !named.is_empty() {
+            text = text.plain(" – among them ").code(named.join(", "));
+        }
     }
     match lines.len().saturating_sub(MAX_LINES) {
         0 => text,
         more => text.plain(format!("\n\tand {more} more networks")),
     }
+}
+
+/// What the first devices that have a name are called.
+fn named(alerts: &[&Alert], names: &BTreeMap<Mac, Names>) -> Vec<String> {
+    let mut named: Vec<String> = Vec::new();
+    for name in alerts.iter().filter_map(|alert| names.get(&alert.mac)?.best()) {
+        let name = limit::line(name, MAX_DEVICE_UNITS);
+        if named.len() < MAX_NAMED && !named.contains(&name) {
+            named.push(name);
+        }
+    }
+    named
 }
 
 /// How many devices there were: each counts once, and of passing phones each address of each episode.

@@ -317,7 +317,7 @@ impl Post {
             keyboard: Some(alert_text::keyboard(message, alert)),
             kind: "probe.alert",
             data: {
-                let mut data = data(alert, name.best());
+                let mut data = data(alert, Some(&name));
                 if let Some(data) = data.as_object_mut() {
                     data.insert("chat".to_owned(), json!(message.chat));
                 }
@@ -371,10 +371,10 @@ impl Post {
         let listed: Vec<&Alert> = alerts.iter().take(MAX_LISTED).copied().collect();
         let macs = listed.iter().map(|alert| alert.mac);
         let names = self.names(macs, chat.map_or(digest.chat, |chat| chat.id)).await;
-        let name = |alert: &Alert| names.get(&alert.mac).and_then(Names::best);
-        let listed: Vec<Value> = listed.into_iter().map(|alert| data(alert, name(alert))).collect();
+        let listed = listed.into_iter().map(|alert| data(alert, names.get(&alert.mac)));
+        let listed: Vec<Value> = listed.collect();
         let told = Telling {
-            text: digest_text::text(&alerts, &zone),
+            text: digest_text::text(&alerts, &names, &zone),
             keyboard: None,
             kind: "probe.digest",
             data: json!({"alerts": listed, "alert_count": alerts.len(), "chat": digest.chat}),
@@ -534,10 +534,14 @@ impl Post {
 }
 
 /// An alert for programs.
-fn data(alert: &Alert, name: Option<&str>) -> Value {
+fn data(alert: &Alert, names: Option<&Names>) -> Value {
+    let all = names.map(Names::all).unwrap_or_default().iter();
+    let all: Vec<Value> =
+        all.map(|name| json!({"label": name.label, "origin": name.origin.to_string()})).collect();
     json!({
         "mac": alert.mac.to_string(),
-        "name": name,
+        "name": names.and_then(Names::best),
+        "names": all,
         "vendor": vendor::of(alert.mac),
         "locally_administered": alert.mac.is_locally_administered(),
         "ssid": alert.ssid.text_lossy(),

@@ -25,6 +25,8 @@ use crate::{Source, Table};
 /// How long a deletion is kept, in days: so that what was written before it, and is read after it, does not bring the document back.
 pub const DELETED_KEPT_DAYS: i64 = 14;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// How far MongoDB's clock may be ahead of Kafka's.
+const MAX_AHEAD_MS: i64 = DAY_MS;
 /// Counts the writes of an item.
 const VERSION: &str = "version";
 
@@ -110,7 +112,7 @@ impl Change for DocumentChange<'_> {
         let mut kept = old.map_or(Ok(Kept::default()), Kept::read)?;
         let mut is_changed = false;
         for told in &self.records {
-            is_changed |= kept.absorb(self.source, told);
+            is_changed |= kept.absorb(self.source, told, self.now_ms);
         }
         Ok(is_changed.then(|| kept.write(&self.key, self.collection, self.now_ms)))
     }
@@ -145,30 +147,36 @@ pub(crate) struct Written(Option<SourceOrder>);
 
 impl Kept {
     /// Takes a record; whether it said anything new.
-    fn absorb(&mut self, source: &str, told: &Told) -> bool {
+    ///
+    /// A clock that runs ahead must not make what comes after it look old: a Kafka timestamp counts as no later than `now_ms`, and an
+    /// order that is far ahead of that as none.
+    fn absorb(&mut self, source: &str, told: &Told, now_ms: i64) -> bool {
         let DocumentRecord { order, change, .. } = &told.record;
+        let timestamp = told.timestamp.min(now_ms);
+        let is_possible = |order: &SourceOrder| order.ts_ms <= timestamp.saturating_add(MAX_AHEAD_MS);
+        let order = order.filter(is_possible);
         if told.offset <= self.seen.get(source).copied().unwrap_or(NOTHING_SEEN) {
             return false;
         }
-        let is_of_another = |(last, timestamp): &(String, i64)| last != source && told.timestamp < *timestamp;
-        if self.last.as_ref().is_some_and(is_of_another) {
+        let is_older = |(last, newest): &(String, i64)| last != source && timestamp < *newest;
+        if self.last.as_ref().is_some_and(is_older) {
             return false;
         }
         // Two changes in one transaction have the same order: only a lower one is an old one.
-        let is_repeated = matches!((order, self.order), (Some(order), Some(taken)) if *order < taken);
+        let is_repeated = matches!((order, self.order), (Some(order), Some(taken)) if order < taken);
         let said = if is_repeated {
             let deletes = *change == What::Deleted && matches!(self.state, State::Living(_));
             let is_first = deletes && !self.passes_tombstone;
             self.passes_tombstone |= deletes;
             is_first
         } else {
-            self.take(change, *order, told.timestamp)
+            self.take(change, order, timestamp)
         };
         // what changes nothing leaves no mark, but for the first from another source: what that one told before is old now
         let is_marked = said || self.last.as_ref().is_some_and(|(last, _)| last != source);
         if is_marked {
             self.seen.insert(source.to_owned(), told.offset);
-            self.last = Some((source.to_owned(), told.timestamp));
+            self.last = Some((source.to_owned(), timestamp));
         }
         is_marked
     }
@@ -342,6 +350,7 @@ mod tests {
 
     use super::*;
 
+    const NOW_MS: i64 = 1_000_000;
     const A: &str = "unifi.ace.user@1/0";
     const B: &str = "unifi.ace.user@1/1";
 
@@ -371,7 +380,7 @@ mod tests {
         let mut kept = Kept::default();
         let mut writes = 0;
         for (source, told) in records {
-            if kept.absorb(source, told) {
+            if kept.absorb(source, told, NOW_MS) {
                 writes += 1;
                 let item = kept.write(&key::document("unifi.ace.user", "1"), Collection::Client, 0);
                 let read = Kept::read(&item).unwrap();
@@ -381,7 +390,7 @@ mod tests {
                 );
                 kept = read;
             }
-            assert!(!kept.absorb(source, told), "twice is once");
+            assert!(!kept.absorb(source, told, NOW_MS), "twice is once");
         }
         let name = match kept.state {
             State::Living(document) => document.name,
@@ -461,6 +470,18 @@ mod tests {
         ];
         assert_eq!(absorbed(&log[..2]).0.as_deref(), Some("plug"));
         assert_eq!(absorbed(&log).0, None);
+    }
+
+    #[test]
+    fn a_clock_that_ran_ahead_does_not_make_all_that_follows_old() {
+        let ahead = SourceOrder { ts_ms: NOW_MS + 2 * DAY_MS, ord: 1 };
+        let wrong = DocumentRecord { id: "1".to_owned(), order: Some(ahead), change: whole("a") };
+        let log = [
+            (B, Told { offset: 0, timestamp: NOW_MS + 2 * DAY_MS, record: wrong }),
+            (A, told(0, NOW_MS, Some(1), rename("b"))),
+            (A, told(1, NOW_MS, Some(2), rename("c"))),
+        ];
+        assert_eq!(absorbed(&log).0.as_deref(), Some("c"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use unicode_normalization::UnicodeNormalization as _;
 /// with one blank between words.
 pub(crate) fn folded(name: &str) -> String {
     let seen = name.chars().map(|character| match character {
-        white if white.is_whitespace() => Some(' '),
+        white if white.is_whitespace() || white.is_control() => Some(' '),
         unseen if is_unseen(unseen) => None,
         other => Some(other),
     });
@@ -26,6 +26,7 @@ mod tests {
             ("  Küche \t–  Sonos™ ", "küche – sonostm"),
             ("Ku\u{308}che", "küche"),
             ("Wi\u{200d}-Fi\u{202e}", "wi-fi"),
+            ("a\u{7}b", "a b"),
             ("ＦＵＬＬ\u{a0}width", "full width"),
             ("リビングTV", "リビングtv"),
             ("\u{200b}", ""),

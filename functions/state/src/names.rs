@@ -15,12 +15,12 @@ use crate::error::Error;
 use crate::folded::folded;
 use crate::item::{self, Attributes, Item as _};
 use crate::key::{self, Key};
-use crate::table::CONCURRENCY;
+use crate::table::{CONCURRENCY, Expect, Put};
 
 /// The most names that a chat gives.
 pub const MAX_GIVEN: usize = 1_000;
-/// So many documents of one address are looked at. A controller has one, at times two.
-const MAX_DOCUMENTS: usize = 100;
+/// So much that names one address is looked at. A controller has one document, at times two, and each chat may give a name.
+const MAX_OF_A_DEVICE: usize = 1_000;
 
 /// All that a device is called.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -104,9 +104,9 @@ pub async fn of(
     view: View,
 ) -> Result<BTreeMap<Mac, Names>, Error> {
     let macs: BTreeSet<Mac> = macs.into_iter().collect();
-    let questions: Vec<_> = macs.into_iter().map(|mac| keys_of(table, mac)).collect();
+    let questions: Vec<_> = macs.into_iter().map(|mac| keys_of(table, mac, view)).collect();
     let keys: Vec<Vec<Key>> = futures::stream::iter(questions).buffered(CONCURRENCY).try_collect().await?;
-    let keys: BTreeSet<&Key> = keys.iter().flatten().filter(|key| view.shows(&key.pk)).collect();
+    let keys: BTreeSet<&Key> = keys.iter().flatten().collect();
     // as of now: an index lags behind
     let items = table.batch_get(&keys.into_iter().collect::<Vec<_>>(), true).await?;
     let mut given: BTreeMap<Mac, Vec<Given>> = BTreeMap::new();
@@ -135,12 +135,20 @@ pub async fn of(
 }
 
 /// The keys of all that names a device.
-async fn keys_of(table: &Table, mac: Mac) -> Result<Vec<Key>, Error> {
-    let (entries, _) = table.query_entries(key::BY_MAC, ("mac", &mac.to_string()), MAX_DOCUMENTS).await?;
-    entries
-        .iter()
-        .map(|entry| Ok(Key { pk: entry.text("pk")?.to_owned(), sk: entry.text("sk")?.to_owned() }))
-        .collect()
+async fn keys_of(table: &Table, mac: Mac, view: View) -> Result<Vec<Key>, Error> {
+    let (entries, _) = table.query_entries(key::BY_MAC, ("mac", &mac.to_string()), MAX_OF_A_DEVICE).await?;
+    // the index lags behind, and the chat wants to see at once what it has given
+    let mut keys = match view {
+        View::Chat(chat) => vec![key::name_of_chat(chat, mac)],
+        View::All => Vec::new(),
+    };
+    for entry in &entries {
+        let (pk, sk) = (entry.text("pk")?, entry.text("sk")?);
+        if view.shows(pk) {
+            keys.push(Key { pk: pk.to_owned(), sk: sk.to_owned() });
+        }
+    }
+    Ok(keys)
 }
 
 fn joined(mut given: Vec<Given>, mut documents: Vec<Living>) -> Names {
@@ -219,13 +227,16 @@ pub async fn take_away(table: &Table, chat: i64, mac: Mac) -> Result<bool, Error
 
 /// Gives a chat's names to the chat that it has become, or to nobody.
 pub(crate) async fn move_all(table: &Table, from: i64, to: Option<i64>) -> Result<(), Error> {
-    for item in table.query(&key::names_of_chat(from), " ").await? {
+    let moves = table.query(&key::names_of_chat(from), " ").await?.into_iter().map(async |item| {
+        let key = Key { pk: key::names_of_chat(from), sk: item.text("sk")?.to_owned() };
         if let Some(to) = to {
-            let mut moved = item.clone();
+            let mut moved = item;
             moved.put("pk", item::text(key::names_of_chat(to)));
-            table.overwrite(moved).await?;
+            // one that was given there meanwhile stays
+            let (Put::Written | Put::Refused(_)) = table.put(moved, &Expect::Nothing).await?;
         }
-        table.delete(&Key { pk: key::names_of_chat(from), sk: item.text("sk")?.to_owned() }).await?;
-    }
-    Ok(())
+        table.delete(&key).await
+    });
+    let moves: Vec<_> = moves.collect();
+    futures::stream::iter(moves).buffer_unordered(CONCURRENCY).try_collect().await
 }

@@ -1,7 +1,8 @@
 //! Which devices are meant by a part of a name or of an address.
 //!
-//! One Query for all names; and for what may be a part of an address one for the devices of each of the last two days. An index
-//! answers for a beginning only, and a part may stand anywhere: so all names are read, which are a few tens of bytes each.
+//! One Query for all names; for what may be a part of an address one for the devices of each of the last two days; and of the devices
+//! that are shown one each for what they are called as of now. An index answers for a beginning only, and a part may stand
+//! anywhere: so all names are read, which are a few tens of bytes each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +20,10 @@ pub const MAX_FOUND: usize = 50;
 const MAX_NEAREST: usize = 3;
 /// How alike a name must be, from 0 to 1.
 const ALIKE: f64 = 0.6;
-/// Fewer digits of an address would find everybody.
-const MIN_DIGITS: usize = 4;
+/// So many digits may be a part of an address. Fewer would find everybody.
+const DIGITS: std::ops::RangeInclusive<usize> = 4..=12;
+/// What has more characters is compared to no name: how alike two texts are costs the product of their lengths.
+const MAX_COMPARED: usize = 100;
 /// So many names, and so many devices of a day, are looked through.
 const MAX_ENTRIES: usize = 100_000;
 /// What is longer is no part of a name.
@@ -145,7 +148,7 @@ fn digits(asked: &str) -> Option<String> {
     let asked = asked.trim();
     let may_be = asked.bytes().all(|byte| byte.is_ascii_hexdigit() || b":-.".contains(&byte));
     let digits = plain_digits(asked);
-    (may_be && digits.len() >= MIN_DIGITS).then_some(digits)
+    (may_be && DIGITS.contains(&digits.len())).then_some(digits)
 }
 
 fn plain_digits(text: &str) -> String {
@@ -178,7 +181,10 @@ async fn heard_of_late(table: &Table, generation: u32, now_ms: EventTime) -> Res
     let mut heard = BTreeSet::new();
     for day in [now_ms, now_ms.saturating_sub(DAY_MS)].map(Day::of) {
         let hash = key::day_index_hash(generation, day);
-        let (entries, _) = table.query_entries(key::BY_DAY, ("day", &hash), MAX_ENTRIES).await?;
+        let (entries, is_cut) = table.query_entries(key::BY_DAY, ("day", &hash), MAX_ENTRIES).await?;
+        if is_cut {
+            tracing::warn!(%day, looked_at = MAX_ENTRIES, "more devices were heard: a search does not find those behind them");
+        }
         for entry in &entries {
             heard
                 .insert(entry.text("day_device")?.parse().map_err(|_no_mac| entry.unreadable("day_device"))?);
@@ -189,9 +195,26 @@ async fn heard_of_late(table: &Table, generation: u32, now_ms: EventTime) -> Res
 
 /// The devices whose names, or words of them, are most like what was asked for.
 fn nearest(labels: &[(String, Mac)], wanted: &str) -> Vec<Mac> {
+    let length = wanted.chars().count();
+    if length > MAX_COMPARED {
+        return Vec::new();
+    }
+    // a text of less than that part of the other's length cannot be so alike
+    let may_be = |part: &&str| {
+        let (shorter, longer) = match part.chars().take(2 * length).count() {
+            other if other < length => (other, length),
+            other => (length, other),
+        };
+        shorter as f64 >= ALIKE * longer as f64
+    };
     let likeness = |label: &str| {
-        let parts = std::iter::once(label).chain(label.split([' ', '(', ')', '-', '_']));
-        parts.map(|part| strsim::normalized_damerau_levenshtein(part, wanted)).fold(0.0, f64::max)
+        // all of `name (hostname)`, its name, and each word
+        let name = label.split(" (").next();
+        let parts = std::iter::once(label).chain(name).chain(label.split([' ', '(', ')', '-', '_']));
+        parts
+            .filter(may_be)
+            .map(|part| strsim::normalized_damerau_levenshtein(part, wanted))
+            .fold(0.0, f64::max)
     };
     let mut alike: Vec<(f64, &str, Mac)> =
         labels.iter().map(|(label, mac)| (likeness(label), label.as_str(), *mac)).collect();
@@ -235,6 +258,7 @@ mod tests {
             ("A483.e7", Some("a483e7")),
             ("cafe", Some("cafe")),
             ("39", None),
+            ("a4:83:e7:4e:39:15:00", None),
             ("a4:8g", None),
             ("Robin", None),
         ] {
@@ -254,5 +278,6 @@ mod tests {
         assert_eq!(nearest(&labels, "sonoss"), [mac(1), mac(2)]);
         assert_eq!(nearest(&labels, "iphnoe"), [mac(0)]);
         assert_eq!(nearest(&labels, "zzz"), []);
+        assert_eq!(nearest(&labels, &"sonoss".repeat(100)), []);
     }
 }

@@ -33,8 +33,12 @@ pub fn cut(text: &str, limit: usize) -> String {
 /// turns the writing direction.
 #[must_use]
 pub fn line(text: &str, limit: usize) -> String {
-    let line: String =
-        text.chars().map(|character| if ssid::is_unseen(character) { ' ' } else { character }).collect();
+    let shown = |character: char| match character {
+        blank if blank.is_whitespace() || blank.is_control() => Some(' '),
+        unseen if ssid::is_unseen(unseen) => None,
+        other => Some(other),
+    };
+    let line: String = text.chars().filter_map(shown).collect();
     cut(line.trim(), limit)
 }
 

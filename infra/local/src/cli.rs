@@ -57,7 +57,7 @@ imported, and then neither are the others.";
 
 const UNIFI_IMPORT_EXAMPLES: &str = "Examples:
   # by mongoexport, on the controller; see first what it gives, then import it
-  for c in user device; do mongoexport --port 27117 --db ace --collection $c --out $c.json; done
+  for c in user device; do mongoexport --port 27117 --db ace --collection $c --fields=_id,mac,name,hostname,oui,is_guest,model,type --out $c.json; done
   probegram unifi-import user.json device.json --dry-run
   probegram unifi-import user.json device.json
 
@@ -338,7 +338,8 @@ pub struct UnifiImport {
     pub collection: Option<UnifiCollection>,
 
     /// Take away what an earlier import has brought and this one does not name, of each collection of which it has a document. Only for
-    /// exports of whole collections: the API's stat/sta has nobody who is not at home just now
+    /// exports of whole collections: the API's stat/sta has nobody who is not at home just now. Into the table and into topics are two
+    /// ways: what came by the one is not taken away by the other
     #[arg(long, conflicts_with = "dry_run")]
     pub remove_missing: bool,
 

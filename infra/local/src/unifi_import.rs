@@ -13,6 +13,7 @@ use domain::{Collection, Document, Mac};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rdkafka::config::ClientConfig;
 use state::documents::{self, Told};
+use state::progress::{Place, Tracker};
 use state::{Source, Table};
 use telegram::limit;
 
@@ -25,6 +26,8 @@ use crate::{table_socket, unifi_export, unifi_record};
 
 /// In a source's name: not a topic, whose lives begin with 1, but files that were imported under its name.
 const OF_FILES: u32 = 0;
+/// Whose progress tells the number of the last import.
+const GROUP: &str = "unifi-import";
 /// So many documents go into the table at once.
 const BATCH: usize = 1_000;
 /// Fewer documents are written before anybody could see the progress.
@@ -59,7 +62,7 @@ pub async fn run(options: UnifiImport) -> anyhow::Result<()> {
 
 /// What is imported.
 struct Import {
-    /// Each document once, as it was found first.
+    /// Each document once, as it was found last.
     documents: Vec<Exported>,
 }
 
@@ -232,12 +235,12 @@ impl Import {
                 for (_, whereabouts) in known.living().filter(|(id, _)| !ids.contains(id.as_str())) {
                     gone += 1;
                     for place in whereabouts {
-                        let deletion = Some(unifi_record::deletion(collection, now_ms));
-                        records.extend([deletion, None].map(|value| NewRecord {
+                        // a tombstone alone: a deletion by Debezium says when MongoDB did it, which nobody knows here
+                        records.push(NewRecord {
                             key: place.key.clone(),
-                            value,
+                            value: None,
                             partition: Some(place.partition),
-                        }));
+                        });
                     }
                 }
             }
@@ -271,8 +274,8 @@ impl Import {
 
 /// Brings the table up to date with documents, each of which stands there once.
 ///
-/// Offsets have to grow from one import to the next, and an import has each document once: so all have the time in milliseconds. An
-/// import by a clock that was set back says nothing new of a document until it is past the last one.
+/// Offsets have to grow from one import to the next, and an import has each document once: so all have the time in milliseconds, or
+/// the next number after the last import if the clock was set back since.
 async fn absorb(
     table: &Table,
     topic: &str,
@@ -282,12 +285,16 @@ async fn absorb(
 ) -> anyhow::Result<()> {
     let source = Source { topic: topic.to_owned(), life: OF_FILES, partition: 0 };
     let now_ms = runtime::clock::now_ms();
+    let tracker = Tracker::new(table, GROUP, topic, source.partition);
+    let before = tracker.read().await?;
+    let offset = now_ms.max(before.through + 1);
     let told: Vec<Told> =
-        records.into_iter().map(|record| Told { offset: now_ms, timestamp: now_ms, record }).collect();
+        records.into_iter().map(|record| Told { offset, timestamp: now_ms, record }).collect();
     for batch in told.chunks(BATCH) {
         documents::absorb(table, &source, collection, batch, now_ms).await?;
         progress.inc(batch.len() as u64);
     }
+    tracker.advance(before, &[Place { offset, timestamp: now_ms }]).await?;
     Ok(())
 }
 

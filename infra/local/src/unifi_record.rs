@@ -36,12 +36,6 @@ pub fn update(collection: Collection, after: &str, now_ms: i64) -> String {
     envelope(collection, "u", &Value::String(after.to_owned()), now_ms)
 }
 
-/// The record of a document that is gone. It needs a tombstone after it, by which Kafka forgets the document.
-#[must_use]
-pub fn deletion(collection: Collection, now_ms: i64) -> String {
-    envelope(collection, "d", &Value::Null, now_ms)
-}
-
 fn envelope(collection: Collection, op: &str, after: &Value, now_ms: i64) -> String {
     let (snapshot, ord) = if op == "r" { ("true", -1) } else { ("false", 1) };
     format!(
@@ -108,8 +102,5 @@ mod tests {
         let (key, found) = (key(&id), snapshot(Collection::Client, &after, 5));
         let record = decode(Some(key.as_bytes()), Some(found.as_bytes())).unwrap();
         assert_eq!((record.id.as_str(), record.order, record.change), (ID, None, Change::Snapshot(document)));
-        let gone = deletion(Collection::Client, 5);
-        let record = decode(Some(key.as_bytes()), Some(gone.as_bytes())).unwrap();
-        assert_eq!((record.id.as_str(), record.change), (ID, Change::Deleted));
     }
 }
