@@ -279,10 +279,15 @@ fn what_real_connectors_wrote_becomes_the_names_through_a_real_kafka() {
     });
 }
 
+/// What devices should be called.
+type ShouldBe = Vec<(Mac, Option<String>)>;
+/// Records of a document: key, value, and what it is called then.
+type History = Vec<(String, Option<String>, Option<&'static str>)>;
+
 /// Histories of documents as the manuals and other people's texts show their records, each history broken off after each of its
 /// records; and what the devices are called then.
-fn samples() -> Option<(Logs, Vec<(Mac, Option<String>)>)> {
-    let mut histories: Vec<Vec<(String, Option<String>, Option<&str>)>> = Vec::new();
+fn samples() -> Option<(Logs, ShouldBe)> {
+    let mut histories: Vec<History> = Vec::new();
     for (file, names, labels) in [
         (
             "v1.1_docs_events.json",

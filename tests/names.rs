@@ -709,7 +709,7 @@ async fn who_mistypes_is_offered_the_nearest_names() {
     ] {
         let told = house.asks(MEMBER, asked).await;
         let word = asked.trim_start_matches("/device ");
-        let text = format!("🛎 No result found for device {word}\nDid you mean\n\t{label} ({mac})");
+        let text = format!("🛎 No result found for device {word}\nDid you mean:\n\t{label} ({mac})");
         assert_eq!((&told.text, devices(&told)), (&text, device_buttons(&[mac])), "{asked}");
         let pressed = house.presses(&told, &format!("device:{mac}")).await.unwrap();
         assert_eq!(pressed.text, format!("📡 {label} was not heard yet.\n\tMAC address    : {mac}"));
@@ -761,7 +761,8 @@ async fn two_devices_of_one_name_stay_two_and_are_told_in_sum_and_in_parts() {
     house.client(3, TV, "Robin's iPhone").await;
     let told = house.asks(MEMBER, "/device iPhone").await;
     let text = format!(
-        "📡 iPhone (2 devices) : nothing was heard yet\n\t{PHONE} : not heard yet\n\t{LAPTOP} : not heard yet"
+        "📡 iPhone (2 devices) : nothing was heard yet\n\t{PHONE} : not heard yet\n\t{LAPTOP} : not heard yet\n\
+         1 more device with that in the name or address:"
     );
     assert_eq!((&told.text, devices(&told)), (&text, device_buttons(&[PHONE, LAPTOP, TV])));
 
@@ -781,7 +782,7 @@ async fn two_devices_of_one_name_stay_two_and_are_told_in_sum_and_in_parts() {
     let text = "📡 Wi-Fi probe stats for iPhone (2 devices)\n\tEarliest probe : 2026-10-10 18:21:00 UTC\n\t\
         Latest probe   : 2026-10-10 18:23:00 UTC\n\tProbe count    : 7\n\tUnique SSIDs   : 3 (RNM0, FULLERS, VM9654567)\n\t\
         Any network    : 2\n\t78:67:d7:48:e5:c7 : 4 probes, latest 2026-10-10 18:22:00 UTC\n\t\
-        a4:83:e7:4e:39:15 : 3 probes, latest 2026-10-10 18:23:00 UTC";
+        a4:83:e7:4e:39:15 : 3 probes, latest 2026-10-10 18:23:00 UTC\n1 more device with that in the name or address:";
     assert_eq!(told.text, text);
     let labels: Vec<String> = told.buttons().into_iter().map(|(label, _)| label).collect();
     assert_eq!(labels, ["iPhone …e5:c7", "iPhone …39:15", "Robin's iPhone"]);
