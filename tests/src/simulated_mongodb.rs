@@ -87,8 +87,7 @@ pub const MACS: [&str; 5] =
     ["a4:83:e7:00:00:01", "a4:83:e7:00:00:02", "78:67:d7:00:00:03", "80:2a:a8:00:00:04", "80:2a:a8:00:00:05"];
 const NAMES: [&str; 3] = ["Küche – Sonos™ 📶", "O\"B \\ \"TV\"\t{x}", "iPhone"];
 const OUIS: [&str; 3] = ["Apple", "Espressi", "Ubiquiti Inc."];
-const IDS: [&str; 5] = [
-    "5a32b0c9e4b047ede36a0001",
+const IDS: [&str; 4] = [
     "5a32b0c9e4b047ede36a0002",
     "596275826082730779519000", // an ObjectId of decimal digits
     "5a4c022",
@@ -130,7 +129,7 @@ pub fn log(random: &mut Rng, connector: Connector) -> Log {
     };
     let mut database = Database {
         has_doubles,
-        has_transactions: random.bool(),
+        has_transactions: random.u32(..4) == 0,
         states: vec![State::new()],
         events: Vec::new(),
         changed: BTreeMap::new(),
@@ -450,10 +449,10 @@ impl Writer<'_> {
         }
         // And again a part, of which the end is still to come. In another partition that part is all there is, and of a transaction
         // nobody knows which of its changes was the last.
-        if self.epoch == 0 && !self.database.has_transactions && self.random.bool() {
-            let again = self.random.usize(..6).min(end - begin);
+        if self.epoch == 0 && !self.database.has_transactions && self.random.u32(..4) > 0 {
+            let again = self.random.usize(2..12).min(end - begin);
             self.start();
-            for number in (end - again..end).take(self.random.usize(..6)) {
+            for number in (end - again..end).take(self.random.usize(1..8)) {
                 let is_shown_later = self.random.bool();
                 self.change(number, end, is_shown_later);
             }
