@@ -226,7 +226,7 @@ fn an_alert_is_posted_in_each_format_and_signed() {
     let sent = body["timestamp"].take();
     assert!(sent.as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{sent}");
     let expected = json!({"type": "probe.alert", "timestamp": null, "data": {
-        "mac": "78:67:d7:48:e5:c7", "name": null, "vendor": "Apple, Inc.", "locally_administered": false,
+        "mac": "78:67:d7:48:e5:c7", "name": null, "names": [], "vendor": "Apple, Inc.", "locally_administered": false,
         "ssid": GUEST, "ssid_hex": "524e4d2d4755455354", "reason": "guest network", "watch": GUEST,
         "time": null, "signal_dbm": -60, "sensor": "hallway", "probe_count": 1, "last_probe": null,
         "chat": OWNER, "text": alert.text}});

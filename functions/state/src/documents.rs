@@ -406,11 +406,14 @@ mod tests {
             (A, told(0, 1, None, nothing())),
             (A, told(1, 1, None, What::Snapshot(document("a")))),
             (A, told(2, 2, Some(1), nothing())),
-            (A, told(3, 3, Some(2), whole("a"))),
+            (A, told(3, 3, Some(2), What::Now(document("a")))),
             (A, told(4, 4, Some(3), rename("b"))),
-            (A, told(5, 5, Some(4), rename("b"))),
+            (A, told(5, 5, Some(4), What::Now(document("b")))),
         ];
         assert_eq!(absorbed(&log), (Some("b".to_owned()), 2));
+        // but somebody who writes the same again has written it last
+        let again = (A, told(6, 6, Some(5), rename("b")));
+        assert_eq!(absorbed(&[&log[..], &[again]].concat()), (Some("b".to_owned()), 3));
     }
 
     #[test]
