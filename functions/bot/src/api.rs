@@ -59,11 +59,10 @@ async fn try_answer(question: Question, context: &Context) -> Result<Answer, Err
     let now_ms = (context.now_ms)();
     Ok(match question {
         Question::Device(mac) => {
-            let (device, mut names) = futures::try_join!(
+            let (device, names) = futures::try_join!(
                 state::device::look_up(&context.table, generation, mac, now_ms),
-                names::of(&context.table, [mac], View::All)
+                names::of_device(&context.table, mac, View::All)
             )?;
-            let names = names.remove(&mac).unwrap_or_default();
             if device.is_none() && names.best().is_none() {
                 Answer::error(404, "nothing was heard of this device, and it has no name")
             } else {

@@ -9,7 +9,7 @@ use telegram::update::CallbackQuery;
 
 use crate::asking::Asking;
 use crate::error::Error;
-use crate::reply::{self, Reply};
+use crate::reply::{self, Question, Reply};
 use crate::{courtesy, devices, hooks, members, naming, settings, watching};
 
 const TOO_OLD: &str = "This message is too old; /watches lists what is watched.";
@@ -26,7 +26,7 @@ enum Pressed {
     /// This is said in a message of its own.
     Said(Box<Reply>),
     /// The one who pressed is asked for a reply.
-    Asked(Box<Reply>),
+    Asked(Question),
 }
 
 /// Does what a button says, and answers it.
@@ -47,10 +47,11 @@ pub(crate) async fn press(query: &CallbackQuery, asking: &Asking<'_>) -> Webhook
             courtesy::answer_callback(asking.context, &answer(String::new())).await;
             reply.into_message(asking.chat.id)
         }
-        Ok(Pressed::Asked(reply)) => {
+        Ok(Pressed::Asked(question)) => {
             courtesy::answer_callback(asking.context, &answer(String::new())).await;
             let of = query.from.as_ref().filter(|_| !asking.is_private).map(|from| from.id);
-            reply.into_question(asking.chat.id, of, query.message.as_ref().map(|message| message.message_id))
+            let to = query.message.as_ref().map(|message| message.message_id);
+            question.into_message(asking.chat.id, of, to)
         }
         Err(error) => {
             tracing::error!(error = runtime::log::with_causes(&error), "a button could not be obeyed");
@@ -75,7 +76,7 @@ async fn try_press(data: &str, asking: &Asking<'_>) -> Result<Pressed, Error> {
             Err(_) => Ok(unknown()),
         },
         naming::NAME => match of.parse() {
-            Ok(mac) => Ok(Pressed::Asked(Box::new(naming::ask(mac)))),
+            Ok(mac) => Ok(Pressed::Asked(naming::ask(mac))),
             Err(_) => Ok(unknown()),
         },
         settings::IGNORE => match of.parse() {

@@ -76,18 +76,17 @@ pub(crate) async fn the_one(
 
 /// A device by its name and address, or its address and what that tells.
 pub(crate) async fn called(mac: Mac, asking: &Asking<'_>) -> Result<Text, Error> {
-    let names = names::of(asking.table(), [mac], View::Chat(asking.chat.id)).await?;
-    Ok(reply::called(mac, names.get(&mac).and_then(Names::best)))
+    let names = names::of_device(asking.table(), mac, View::Chat(asking.chat.id)).await?;
+    Ok(reply::called(mac, names.best()))
 }
 
 /// What a device looked for, and what it is called.
 pub(crate) async fn one(mac: Mac, asking: &Asking<'_>) -> Result<Reply, Error> {
     let generation = asking.context.generation.serving().await?;
-    let (device, mut names) = futures::try_join!(
+    let (device, names) = futures::try_join!(
         state::device::look_up(asking.table(), generation, mac, asking.now_ms),
-        names::of(asking.table(), [mac], View::Chat(asking.chat.id))
+        names::of_device(asking.table(), mac, View::Chat(asking.chat.id))
     )?;
-    let names = names.remove(&mac).unwrap_or_default();
     let text = match (&device, names.best()) {
         (Some(device), _) => reply::device(mac, &names, device, &asking.zone),
         (None, Some(name)) => reply::not_heard(mac, name),

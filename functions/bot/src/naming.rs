@@ -6,7 +6,7 @@ use telegram::{Button, Text};
 
 use crate::asking::Asking;
 use crate::error::Error;
-use crate::reply::{self, Reply};
+use crate::reply::{self, Question, Reply};
 
 /// The verb of the button that asks for a name.
 pub(crate) const NAME: &str = "name";
@@ -30,9 +30,9 @@ pub(crate) fn button(mac: Mac) -> Button {
 }
 
 /// The question for a new name.
-pub(crate) fn ask(mac: Mac) -> Reply {
+pub(crate) fn ask(mac: Mac) -> Question {
     let text = Text::new().plain(QUESTION).code(mac.to_string()).plain(".");
-    Reply::from(text).asking("A name for this device")
+    Question { text, placeholder: "A name for this device" }
 }
 
 /// Which device a message asks a name for, if it is such a question.
@@ -46,8 +46,7 @@ pub(crate) async fn set(mac: Mac, name: &str, asking: &Asking<'_>) -> Result<Rep
     let chat = asking.chat.id;
     if name.is_empty() {
         let was_there = names::take_away(asking.table(), chat, mac).await?;
-        let mut names = names::of(asking.table(), [mac], View::Chat(chat)).await?;
-        let names = names.remove(&mac).unwrap_or_default();
+        let names = names::of_device(asking.table(), mac, View::Chat(chat)).await?;
         let text =
             Text::new().plain(if was_there { "✏️ " } else { "🛎 This chat has given no name to " });
         let text = text.code(mac.to_string());

@@ -16,6 +16,8 @@ use telegram::{Button, Keyboard, Message, Text, limit};
 
 use runtime::zoned::for_people;
 
+use crate::watching::keyboard;
+
 /// The longest piece of what somebody wrote that is repeated to them.
 const MAX_ECHO_UNITS: usize = 100;
 /// The longest name of a network: an SSID of escapes has up to 1,020 characters.
@@ -30,40 +32,18 @@ pub(crate) const MAX_MARKED_LINES: usize = 95;
 pub(crate) struct Reply {
     pub(crate) text: Text,
     pub(crate) keyboard: Option<Keyboard>,
-    /// It is a question, and this stands where one replies.
-    asks_for: Option<&'static str>,
 }
 
 impl Reply {
     pub(crate) fn with_keyboard(text: Text, keyboard: Option<Keyboard>) -> Self {
-        Self { text, keyboard, asks_for: None }
+        Self { text, keyboard }
     }
 
     /// With these buttons below those that it has, two a row.
     pub(crate) fn with_more_buttons(self, buttons: Vec<Button>) -> Self {
-        let rows = self.keyboard.map(|keyboard| keyboard.inline_keyboard).unwrap_or_default();
-        let more = buttons.chunks(2).map(<[Button]>::to_vec);
-        let rows: Vec<_> = rows.into_iter().chain(more).collect();
+        let keyboards = self.keyboard.into_iter().chain(keyboard(buttons));
+        let rows: Vec<_> = keyboards.flat_map(|keyboard| keyboard.inline_keyboard).collect();
         Self { keyboard: (!rows.is_empty()).then(|| Keyboard::rows(rows)), ..self }
-    }
-
-    /// As a question that is answered by a reply; the placeholder stands where one replies.
-    pub(crate) fn asking(self, placeholder: &'static str) -> Self {
-        Self { asks_for: Some(placeholder), ..self }
-    }
-
-    /// As a question to a chat, or to one of those in it, in reply to a message.
-    pub(crate) fn into_question(self, chat: i64, of: Option<i64>, to: Option<i64>) -> WebhookReply {
-        let placeholder = self.asks_for.unwrap_or_default();
-        let message = Message::new(chat, self.text);
-        let message = match to {
-            Some(to) => message.in_reply_to(to),
-            None => message,
-        };
-        WebhookReply::SendMessage(match of {
-            Some(user) => message.asking_one_for_reply(user, placeholder),
-            None => message.asking_for_reply(placeholder),
-        })
     }
 
     /// As a message to a chat.
@@ -76,9 +56,31 @@ impl Reply {
     }
 }
 
+/// A question that is answered by a reply to it.
+pub(crate) struct Question {
+    pub(crate) text: Text,
+    /// What stands where one replies.
+    pub(crate) placeholder: &'static str,
+}
+
+impl Question {
+    /// As a message to a chat, or to one of those in it, in reply to a message.
+    pub(crate) fn into_message(self, chat: i64, of: Option<i64>, to: Option<i64>) -> WebhookReply {
+        let message = Message::new(chat, self.text);
+        let message = match to {
+            Some(to) => message.in_reply_to(to),
+            None => message,
+        };
+        WebhookReply::SendMessage(match of {
+            Some(user) => message.asking_one_for_reply(user, self.placeholder),
+            None => message.asking_for_reply(self.placeholder),
+        })
+    }
+}
+
 impl From<Text> for Reply {
     fn from(text: Text) -> Self {
-        Self { text, keyboard: None, asks_for: None }
+        Self { text, keyboard: None }
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::document_record::{Change as What, DocumentRecord, SourceOrder};
-use domain::{Collection, Document, EventTime, Mac};
+use domain::{Collection, Document, EventTime};
 
 use crate::error::Error;
 use crate::folded::folded;
@@ -98,10 +98,6 @@ impl Change for DocumentChange<'_> {
 
     fn key(&self) -> &Key {
         &self.key
-    }
-
-    fn device(&self) -> Option<Mac> {
-        None
     }
 
     fn fold(

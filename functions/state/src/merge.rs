@@ -38,8 +38,10 @@ pub(crate) trait Change {
     /// Where the item lies.
     fn key(&self) -> &Key;
 
-    /// The device whose wish to be forgotten must be respected.
-    fn device(&self) -> Option<Mac>;
+    /// The device whose wish to be forgotten must be respected, of items that belong to one.
+    fn device(&self) -> Option<Mac> {
+        None
+    }
 
     /// Folds the records beyond `seen` into the item as it was found: a pure function, called again after a refusal. Events
     /// before `forgotten_before` are left out. The new item with its new `seen`, or `None` when there is nothing to write.

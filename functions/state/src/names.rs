@@ -134,6 +134,14 @@ pub async fn of(
     Ok(named.into_iter().map(name).collect())
 }
 
+/// What one device is called.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn of_device(table: &Table, mac: Mac, view: View) -> Result<Names, Error> {
+    Ok(of(table, [mac], view).await?.remove(&mac).unwrap_or_default())
+}
+
 /// The keys of all that names a device.
 async fn keys_of(table: &Table, mac: Mac, view: View) -> Result<Vec<Key>, Error> {
     let (entries, _) = table.query_entries(key::BY_MAC, ("mac", &mac.to_string()), MAX_OF_A_DEVICE).await?;

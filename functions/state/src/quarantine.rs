@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::{Day, EventTime, Mac};
+use domain::{Day, EventTime};
 
 use crate::error::Error;
 use crate::item::{self, Attributes, Item as _};
@@ -120,10 +120,6 @@ struct Count {
 impl Change for Count {
     fn key(&self) -> &Key {
         &self.key
-    }
-
-    fn device(&self) -> Option<Mac> {
-        None
     }
 
     fn fold(

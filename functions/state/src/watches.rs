@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::{EventTime, Mac, Origin, Pattern, Ssid, Watch};
+use domain::{EventTime, Origin, Pattern, Ssid, Watch};
 
 use crate::error::Error;
 use crate::item::{self, Attributes, Item as _};
@@ -176,10 +176,6 @@ struct WatchChange<'a> {
 impl Change for WatchChange<'_> {
     fn key(&self) -> &Key {
         &self.key
-    }
-
-    fn device(&self) -> Option<Mac> {
-        None
     }
 
     fn fold(
