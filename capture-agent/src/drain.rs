@@ -478,6 +478,7 @@ impl ProducerContext for Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::producer::Connection;
     use crate::recorder::Recorded;
     use crate::spool::{Retention, Spool, WhenFull};
     use crate::spool_writer::SpoolWriter;
@@ -507,7 +508,13 @@ mod tests {
             writer.intake().push(Recorded { key: Some(b"key"), value: value.as_bytes() }, 0).unwrap();
         }
         assert!(writer.flush(Duration::from_secs(60)));
-        let kafka = Kafka::new(&cluster.bootstrap_servers(), "pcap", None).unwrap();
+        let kafka = Kafka::new(Connection {
+            bootstrap_servers: cluster.bootstrap_servers(),
+            topic: "pcap".to_owned(),
+            sensors_topic: "sensors".to_owned(),
+            properties: Vec::new(),
+        })
+        .unwrap();
         let reader = SpoolReader::open_read_only(directory.path()).unwrap().unwrap();
         let drain = Drain::start(kafka, reader, writer.intake()).unwrap();
         drain.end_when_all_is_sent();

@@ -10,7 +10,7 @@ use capture_agent::cli::Cli;
 use capture_agent::import::Import;
 use capture_agent::live::Radio;
 use capture_agent::output::{self, Outcome};
-use capture_agent::producer::Kafka;
+use capture_agent::producer::{Connection, Kafka, read_properties};
 use capture_agent::recorder::Recorder;
 use capture_agent::spool::{self, Retention, Spool, WhenFull};
 use capture_agent::stderr::say;
@@ -60,7 +60,12 @@ fn keep(cli: &Cli) -> anyhow::Result<ExitCode> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     let kafka = match &cli.bootstrap_servers {
-        Some(servers) => Some(Kafka::new(servers, &cli.topic, cli.kafka_config.as_deref())?),
+        Some(servers) => Some(Kafka::new(Connection {
+            bootstrap_servers: servers.clone(),
+            topic: cli.topic.clone(),
+            sensors_topic: spool::SENSORS.to_owned(),
+            properties: cli.kafka_config.as_deref().map(read_properties).transpose()?.unwrap_or_default(),
+        })?),
         None => None,
     };
     let radio = cli.interface.as_deref().map(Radio::open).transpose()?;

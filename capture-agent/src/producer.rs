@@ -9,11 +9,26 @@ use rdkafka::producer::{BaseProducer, ProducerContext};
 /// Where the records go.
 #[derive(Clone)]
 pub struct Kafka {
-    /// The topic.
+    /// The topic of the probe requests.
     pub topic: String,
+    /// The topic of the heartbeats.
+    pub sensors_topic: String,
     /// `host:port`, separated by commas.
     pub bootstrap_servers: String,
     config: ClientConfig,
+}
+
+/// How Kafka is reached.
+#[derive(Clone)]
+pub struct Connection {
+    /// `host:port`, separated by commas.
+    pub bootstrap_servers: String,
+    /// The topic of the probe requests.
+    pub topic: String,
+    /// The topic of the heartbeats.
+    pub sensors_topic: String,
+    /// librdkafka's properties, of which a later one holds: the file's, then those of the command line.
+    pub properties: Vec<(String, String)>,
 }
 
 /// What is wrong with the settings of Kafka. No value is ever shown: it may be a secret.
@@ -61,15 +76,12 @@ pub enum KafkaSettingsError {
 }
 
 impl Kafka {
-    /// The settings of the command line and of a file of properties, tried out.
+    /// These settings, tried out.
     ///
     /// # Errors
     /// [`KafkaSettingsError`].
-    pub fn new(
-        bootstrap_servers: &str,
-        topic: &str,
-        properties: Option<&Path>,
-    ) -> Result<Self, KafkaSettingsError> {
+    pub fn new(connection: Connection) -> Result<Self, KafkaSettingsError> {
+        let Connection { bootstrap_servers, topic, sensors_topic, properties } = connection;
         let mut config = ClientConfig::new();
         // what a file may change
         for (property, value) in [
@@ -91,15 +103,15 @@ impl Kafka {
         ] {
             config.set(property, value);
         }
-        for (property, value) in properties.map(read_properties).transpose()?.unwrap_or_default() {
+        for (property, value) in properties {
             config.set(property, value);
         }
         // what the promise rests on
-        config.set("bootstrap.servers", bootstrap_servers);
+        config.set("bootstrap.servers", &bootstrap_servers);
         config.set("enable.idempotence", "true");
         config.set("acks", "all");
         config.set_log_level(RDKafkaLogLevel::Info);
-        let kafka = Self { topic: topic.to_owned(), bootstrap_servers: bootstrap_servers.to_owned(), config };
+        let kafka = Self { topic, sensors_topic, bootstrap_servers, config };
         config_works(&kafka)?;
         Ok(kafka)
     }
@@ -273,7 +285,12 @@ mod tests {
     fn with_file(text: &str) -> Result<Kafka, KafkaSettingsError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        Kafka::new("127.0.0.1:1", "pcap", Some(file.path()))
+        Kafka::new(Connection {
+            bootstrap_servers: "127.0.0.1:1".to_owned(),
+            topic: "pcap".to_owned(),
+            sensors_topic: "sensors".to_owned(),
+            properties: read_properties(file.path())?,
+        })
     }
 
     #[test]

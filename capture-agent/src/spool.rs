@@ -17,6 +17,8 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtens
 
 /// The topic of the probe requests, in the spool and by default in Kafka.
 pub const PCAP: &str = "pcap";
+/// The topic of the heartbeats, likewise.
+pub const SENSORS: &str = "sensors";
 
 const DATABASE: &str = "spool.db";
 const DATABASE_IN_THE_MAKING: &str = "spool.db.new";

@@ -2,6 +2,7 @@
 //!
 //! * What the air says: [`link_layer`] finds the 802.11 frame in what a capture holds, `probe_request` reads it.
 //! * What the topic says: [`record`] turns a [`Probe`] into a record of topic `pcap` and back, in every form it has had.
+//! * What topic `sensors` says: [`heartbeat`].
 //! * What we keep: [`tally`], a commutative monoid over probes.
 //! * What somebody wants to hear of: [`watch`], and when it is told: [`episode`].
 
@@ -11,6 +12,7 @@ pub mod document_record;
 pub mod episode;
 pub mod event_time;
 mod fingerprint;
+pub mod heartbeat;
 pub mod link_layer;
 pub mod list_record;
 pub mod mac;
@@ -31,6 +33,7 @@ pub mod watch;
 pub use document::{Collection, Document};
 pub use episode::{Episode, Sighting, Who};
 pub use event_time::{Day, EventTime};
+pub use heartbeat::Heartbeat;
 pub use mac::Mac;
 pub use probe::{Probe, SsidElement};
 pub use ssid::Ssid;
