@@ -142,6 +142,7 @@ impl Schedule {
             table: table.scheduled(),
             group: GROUP.to_owned(),
             post: Post::new(table.scheduled(), TimeZone::UTC, now_ms, telegram),
+            watchdog: alert::Watchdog::of("aggregate"),
             max_age_ms: MAX_AGE_MS,
             now_ms,
         };

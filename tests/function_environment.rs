@@ -16,7 +16,7 @@ fn everything_that_is_missing_is_named_at_once() {
         ("materialize", "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP_PREFIX is missing"),
         (
             "alert",
-            "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP is missing; TELEGRAM_SECRET is missing",
+            "AWS_REGION is missing; TABLE_NAME is missing; CONSUMER_GROUP is missing; AGGREGATE_GROUP is missing; TELEGRAM_SECRET is missing",
         ),
         (
             "bot",

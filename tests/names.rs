@@ -137,6 +137,7 @@ impl House {
                 table,
                 group: "alert".to_owned(),
                 post,
+                watchdog: alert::Watchdog::of("aggregate"),
                 max_age_ms: alert::Context::max_age_ms(24),
                 now_ms,
             },

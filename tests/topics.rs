@@ -39,6 +39,7 @@ fn what_is_missing_is_said_and_made_and_then_right() {
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
     assert!(said.contains("pcap: made, with 4 partitions"), "{said}");
     assert!(said.contains("ssid_alert_list: made, with 1 partition"), "{said}");
+    assert!(said.contains("sensors: made, with 1 partition; cleanup.policy: compact"), "{said}");
     let (code, said, errors) = topics(&["--bootstrap-servers", &servers, "--create"]);
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
     for right in [

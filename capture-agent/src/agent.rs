@@ -1,6 +1,8 @@
 //! From a source into the spool, and from there to Kafka: starts the threads and ends them in order.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -11,8 +13,11 @@ use indicatif::HumanCount;
 
 use crate::drain::{Drain, Drained};
 use crate::import::{Import, Imported};
-use crate::live::{Heard, LiveError, Radio};
+use crate::health::Health;
+use crate::live::{Heard, Listener};
+use crate::metrics;
 use crate::producer::Kafka;
+use crate::pulse::{Heart, Pulse};
 use crate::recorder::{FrameCounts, Recorder};
 use crate::spool::{Spool, SpoolError, SpoolReader};
 use crate::spool_writer::{Intake, SpoolWriter};
@@ -25,9 +30,19 @@ const LAST_MOMENTS: Duration = Duration::from_secs(2);
 /// Where the frames come from.
 pub enum Source {
     /// Capture files.
-    Files(Import),
-    /// A radio.
-    Radio(Radio),
+    Files(Import, Recorder),
+    /// Radios.
+    Radios(Radios),
+}
+
+/// Radios, and how they are.
+pub struct Radios {
+    /// One for each interface.
+    pub listeners: Vec<Listener>,
+    /// What they note.
+    pub health: Arc<Health>,
+    /// Where metrics are served, if they are.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why the agent could not do its work.
@@ -36,12 +51,17 @@ pub enum AgentError {
     /// The spool fails.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The radio fails.
-    #[error(transparent)]
-    Live(#[from] LiveError),
     /// A thread cannot be started.
     #[error("no thread can be started: {0}")]
     Thread(std::io::Error),
+    /// The address of the metrics cannot be had.
+    #[error("metrics cannot be served at {address}: {why}; give another address with --metrics")]
+    Metrics {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        why: std::io::Error,
+    },
 }
 
 /// The agent has done its work, but for the last.
@@ -108,7 +128,7 @@ impl fmt::Display for Done {
             }
         }
         if self.heard.undated > 0 {
-            write!(f, "; {} not kept, heard before the clock was set", HumanCount(self.heard.undated))?;
+            write!(f, "; {} not kept, heard while the clock was not synchronised (--clock trust believes it)", HumanCount(self.heard.undated))?;
         }
         if self.heard.missed > 0 {
             write!(f, "; {} missed by the kernel", HumanCount(self.heard.missed))?;
@@ -126,17 +146,17 @@ impl fmt::Display for Done {
 /// [`AgentError`]. What was committed to the spool stays there.
 pub fn run(
     source: Source,
-    recorder: Recorder,
     spool: Spool,
     kafka: Option<Kafka>,
     stop: &Arc<AtomicBool>,
 ) -> Result<Ended, AgentError> {
     let import = match &source {
-        Source::Files(import) => Some(import.clone()),
-        Source::Radio(_) => None,
+        Source::Files(import, _) => Some(import.clone()),
+        Source::Radios(_) => None,
     };
+    let directory = spool.directory().to_owned();
     let reader = match &kafka {
-        Some(_) => SpoolReader::open_read_only(spool.directory())?,
+        Some(_) => SpoolReader::open_read_only(&directory)?,
         None => None,
     };
     let writer = SpoolWriter::start(spool, kafka.is_some())?;
@@ -144,10 +164,16 @@ pub fn run(
         Some((kafka, reader)) => Some(Drain::start(kafka, reader, writer.intake())?),
         None => None,
     };
+    let heart = match &source {
+        Source::Radios(radios) => start_heart(radios, &directory, &writer, drain.as_ref())?,
+        Source::Files(..) => None,
+    };
     let is_time_to_stop = || stop.load(Ordering::Relaxed) || writer.has_failed();
 
-    let read =
-        wait_for(&start(source, recorder, writer.intake(), Arc::clone(stop))?, &writer, is_time_to_stop);
+    let read = wait_for(&start(source, &writer.intake(), stop)?, &writer, is_time_to_stop);
+    if let Some(heart) = heart {
+        heart.stop();
+    }
     let flushing = Instant::now();
     while !writer.flush(LOOK_EVERY) {
         if writer.has_failed() || is_time_to_stop() && flushing.elapsed() > LAST_MOMENTS {
@@ -166,15 +192,12 @@ pub fn run(
         Err(error) if stopped && import.is_some() && error.is_full() => None,
         written => Some(written?),
     };
-    let (counts, outcome) = match read {
-        Some(read) => (Some(read.counts), read.outcome?),
-        None => (None, Outcome::Imported(Imported::Stopped)),
-    };
-    let end = match outcome {
-        Outcome::Imported(Imported::Stopped) => End::Stopped,
+    let imported = read.as_ref().and_then(|read| read.imported);
+    let end = match imported {
+        None | Some(Imported::Stopped) if import.is_some() => End::Stopped,
         _ if import.is_some() && drained.is_some_and(|drained| !drained.is_complete) => End::Stopped,
-        Outcome::Imported(Imported::Damaged) => End::Damaged,
-        Outcome::Imported(Imported::Complete) | Outcome::Heard(_) => End::Complete,
+        Some(Imported::Damaged) => End::Damaged,
+        _ => End::Complete,
     };
     let dropped = written.as_ref().map_or(0, |written| written.spool.dropped() + written.lost);
     let import = match (import, written) {
@@ -185,54 +208,98 @@ pub fn run(
         }
         _ => None,
     };
-    let heard = if let Outcome::Heard(heard) = outcome { heard } else { Heard::default() };
+    let heard = read.as_ref().map(|read| read.heard).unwrap_or_default();
+    let counts = read.map(|read| read.counts);
     Ok(Ended { done: Done { counts, end, drained, heard, dropped }, import })
 }
 
+fn start_heart(
+    radios: &Radios,
+    spool: &Path,
+    writer: &SpoolWriter,
+    drain: Option<&Drain>,
+) -> Result<Option<Heart>, AgentError> {
+    let pulse = || -> Result<Option<Pulse>, AgentError> {
+        let Some(reader) = SpoolReader::open_read_only(spool)? else { return Ok(None) };
+        let database = reader.database().to_owned();
+        let health = Arc::clone(&radios.health);
+        Ok(Some(Pulse::new(health, writer.intake(), reader, database, drain.map(Drain::status))))
+    };
+    if let (Some(address), Some(pulse)) = (radios.metrics, pulse()?) {
+        let address =
+            metrics::serve(address, pulse).map_err(|why| AgentError::Metrics { address, why })?;
+        tracing::info!("metrics at http://{address}/metrics");
+    }
+    pulse()?.map(Heart::start).transpose().map_err(AgentError::Thread)
+}
+
+/// What a source has read.
+#[derive(Default)]
 struct Read {
     counts: FrameCounts,
-    outcome: Result<Outcome, LiveError>,
+    heard: Heard,
+    /// How an import ended.
+    imported: Option<Imported>,
 }
 
-#[derive(Clone, Copy)]
-enum Outcome {
-    Imported(Imported),
-    Heard(Heard),
-}
-
-/// Reads in a thread of its own, which may be left behind: reading standard input cannot be interrupted.
+/// Reads in threads of their own, which may be left behind: reading standard input cannot be interrupted.
 fn start(
     source: Source,
-    mut recorder: Recorder,
-    intake: Intake,
-    stop: Arc<AtomicBool>,
+    intake: &Intake,
+    stop: &Arc<AtomicBool>,
 ) -> Result<mpsc::Receiver<Read>, AgentError> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    thread::Builder::new()
-        .name("source".to_owned())
-        .spawn(move || {
-            let outcome = match source {
-                Source::Files(import) => Ok(Outcome::Imported(import.run(&mut recorder, &intake))),
-                Source::Radio(radio) => radio.run(&mut recorder, &intake, &stop).map(Outcome::Heard),
-            };
-            if sender.send(Read { counts: recorder.counts(), outcome }).is_err() {
-                tracing::debug!("the source ended after it was given up");
+    let (sender, receiver) = mpsc::channel();
+    match source {
+        Source::Files(import, mut recorder) => {
+            let intake = intake.clone();
+            spawn("source".to_owned(), sender, move || {
+                let imported = Some(import.run(&mut recorder, &intake));
+                Read { counts: recorder.counts(), imported, ..Read::default() }
+            })?;
+        }
+        Source::Radios(radios) => {
+            for listener in radios.listeners {
+                tracing::info!("listening by {}", listener.interface());
+                let (intake, stop) = (intake.clone(), Arc::clone(stop));
+                spawn(format!("radio {}", listener.interface()), sender.clone(), move || {
+                    let (counts, heard) = listener.run(&intake, &stop);
+                    Read { counts, heard, imported: None }
+                })?;
             }
-        })
-        .map_err(AgentError::Thread)?;
+        }
+    }
     Ok(receiver)
 }
 
+fn spawn(
+    name: String,
+    sender: mpsc::Sender<Read>,
+    read: impl FnOnce() -> Read + Send + 'static,
+) -> Result<(), AgentError> {
+    let work = move || {
+        if sender.send(read()).is_err() {
+            tracing::debug!("the source ended after it was given up");
+        }
+    };
+    thread::Builder::new().name(name).spawn(work).map(drop).map_err(AgentError::Thread)
+}
+
+/// The sum of what all have read; `None` when one was given up while it waited for input.
 fn wait_for(
     source: &mpsc::Receiver<Read>,
     writer: &SpoolWriter,
     is_time_to_stop: impl Fn() -> bool,
 ) -> Option<Read> {
     let mut give_up_at = None;
+    let mut sum = Read::default();
     loop {
         match source.recv_timeout(LOOK_EVERY) {
-            Ok(read) => return Some(read),
-            Err(RecvTimeoutError::Disconnected) => return None,
+            Ok(read) => {
+                sum.counts += read.counts;
+                sum.heard += read.heard;
+                sum.imported = sum.imported.or(read.imported);
+            }
+            Err(RecvTimeoutError::Disconnected) => return Some(sum),
             Err(RecvTimeoutError::Timeout) => {}
         }
         if is_time_to_stop() {

@@ -1,10 +1,15 @@
-//! The command line.
+//! The command line. Every setting may also stand in a file or in the environment: see [`crate::config_file`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Parser, ValueEnum};
+use clap::{ArgAction, ArgGroup, Parser, ValueEnum};
 use domain::link_layer::FcsPolicy;
+
+use crate::pseudonym::Whom;
+use crate::ring::RingSize;
+use crate::channels::ChannelPlan;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,14 +21,25 @@ Examples:
     capture-agent --read monday.pcap tuesday.pcap --spool
   Send them to Kafka (through the spool; ends when Kafka has them all):
     capture-agent --read capture.pcap --bootstrap-servers kafka.example:9092
-  Listen by a card in monitor mode until Ctrl-C:
-    capture-agent --interface wlan0 --sensor hallway --bootstrap-servers kafka.example:9092
+  Listen until Ctrl-C, by a card that is put into monitor mode and back, on three channels in turn:
+    capture-agent --interface wlan1 --set-monitor --channels 1,6,11 --spool
+  Send what is heard to Confluent Cloud; cloud.properties holds sasl.username and sasl.password:
+    capture-agent --interface wlan1 --bootstrap-servers pkc-1.confluent.cloud:9092 --kafka-config cloud.properties
+  … or to MSK, as the role or user whose AWS credentials are found:
+    capture-agent --interface wlan1 --bootstrap-servers b-1.x.kafka.eu-west-1.amazonaws.com:9098 --msk-iam
+  What is missing for that, without doing it:
+    capture-agent doctor --interface wlan1 --bootstrap-servers kafka.example:9092
+
+Settings are also read from a file (--config FILE, TOML, the same names: `interface = [\"wlan1\"]`, `set-monitor = true`, and
+librdkafka's properties in a table [kafka]) and from the environment (CAPTURE_AGENT_SET_MONITOR=true, CAPTURE_AGENT_KAFKA_SASL_PASSWORD=…).
+The command line beats the environment, which beats the file. Secrets belong into a file: other users see a command line.
 
 Exit status: 0 all done; 1 not done, and why; 2 a capture file is cut or damaged (what could be read was), or wrong arguments.";
 
-/// Hears Wi-Fi probe requests, from a radio or from capture files, and passes them on.
+/// Hears Wi-Fi probe requests, from radios or from capture files, and passes them on.
 #[derive(Debug, Clone, Parser)]
-#[command(version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "capture-agent", version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(override_usage = "capture-agent [doctor] <--read FILE… | --interface IFACE…> [OPTIONS]")]
 #[command(group(ArgGroup::new("source").required(true).args(["read", "interface"])))]
 #[command(group(ArgGroup::new("sink").required(true).multiple(true).args(["output", "spool", "bootstrap_servers"])))]
 pub struct Cli {
@@ -31,9 +47,17 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub read: Vec<PathBuf>,
 
-    /// Listen by this network interface, whose card is in monitor mode
-    #[arg(long, value_name = "IFACE", conflicts_with = "output")]
-    pub interface: Option<String>,
+    /// Listen by this network interface; may be given several times
+    #[arg(long, value_name = "IFACE", conflicts_with = "output", value_delimiter = ',')]
+    pub interface: Vec<String>,
+
+    /// Settings from this TOML file; command line and environment beat it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The name of this sensor in the records [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub sensor: Option<String>,
 
     /// What to do with a probe request whose frame check sequence is wrong: verify drops it, ignore keeps it (for anonymised captures)
     #[arg(
@@ -45,37 +69,107 @@ pub struct Cli {
     )]
     pub fcs: Fcs,
 
-    /// The name of this sensor in the records [default: the host's name]
-    #[arg(long, value_name = "NAME")]
-    pub sensor: Option<String>,
-
     /// Write one JSON record a line to this file; - is standard output
     #[arg(long, value_name = "-|FILE", conflicts_with_all = ["spool", "bootstrap_servers"])]
     pub output: Option<PathBuf>,
 
+    /// Put the card into monitor mode, and back at the end
+    #[arg(long, requires = "interface", help_heading = "Radio")]
+    pub set_monitor: bool,
+
+    /// Tune the card to these channels in turn, such as 1,6,11,36, or to all that it may use; between its visits a channel is not heard
+    #[arg(long, value_name = "LIST|all", requires = "interface", help_heading = "Radio")]
+    pub channels: Option<ChannelPlan>,
+
+    /// How long to stay on a channel
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = dwell, help_heading = "Radio")]
+    pub dwell: Duration,
+
+    /// Take a card up anew that gave no frame of any kind for so long
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = patience, help_heading = "Radio")]
+    pub silent_after: Duration,
+
+    /// When the time of a frame is believed: wait keeps frames in memory until the system's clock is synchronised, trust takes it as it is
+    #[arg(
+        long,
+        value_enum,
+        value_name = "wait|trust",
+        default_value = "wait",
+        hide_possible_values = true,
+        help_heading = "Radio"
+    )]
+    pub clock: ClockPolicy,
+
+    /// So many random addresses that were not heard before are let through in a minute; 0 lets all through
+    #[arg(long, value_name = "NUMBER", default_value = "6000", help_heading = "Radio")]
+    pub flood_limit: u32,
+
+    /// Also keep the frames in capture files: so many, each of such a time; the oldest is overwritten
+    #[arg(long, value_name = "12x3600s", requires = "interface", help_heading = "Radio")]
+    pub ring: Option<RingSize>,
+
+    /// Keep frames of every kind in these files, not probe requests alone: more work, and other people's traffic
+    #[arg(long, requires = "ring", help_heading = "Radio")]
+    pub ring_all: bool,
+
+    /// The directory of these files [default: ring, in the spool's directory]
+    #[arg(long, value_name = "DIR", requires = "ring", help_heading = "Radio")]
+    pub ring_directory: Option<PathBuf>,
+
+    /// Send pseudonyms in the place of these addresses; nobody without the key on this sensor can tell whose they are
+    #[arg(
+        long,
+        value_enum,
+        value_name = "locally-administered|all",
+        conflicts_with_all = ["ring", "read"],
+        hide_possible_values = true,
+        help_heading = "Radio"
+    )]
+    pub pseudonymize: Option<Whom>,
+
+    /// How long a pseudonym lasts; then its key is thrown away
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = patience, help_heading = "Radio")]
+    pub pseudonym_period: Duration,
+
     /// Keep the records in the spool in this directory [default: the one that `probegram local` reads]
-    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, help_heading = "Spool")]
     pub spool: Option<Option<PathBuf>>,
 
     /// The largest size of the spool: bytes, or with KiB, MiB or GiB
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = bytes, help_heading = "Spool")]
     pub spool_bytes: u64,
 
     /// How many days the spool keeps a record
-    #[arg(long, value_name = "DAYS", default_value = "7")]
+    #[arg(long, value_name = "DAYS", default_value = "7", help_heading = "Spool")]
     pub spool_days: u32,
 
     /// Send the records to this Kafka, through the spool
-    #[arg(long, value_name = "HOST:PORT,…")]
+    #[arg(long, value_name = "HOST:PORT,…", help_heading = "Kafka")]
     pub bootstrap_servers: Option<String>,
 
-    /// The topic in Kafka
-    #[arg(long, default_value = crate::spool::PCAP, requires = "bootstrap_servers")]
+    /// The topic of the probe requests
+    #[arg(long, value_name = "TOPIC", default_value = crate::spool::PCAP, help_heading = "Kafka")]
     pub topic: String,
 
-    /// A file of librdkafka properties, such as security.protocol and sasl.password
-    #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
+    /// The topic of the heartbeats
+    #[arg(long, value_name = "TOPIC", default_value = crate::spool::SENSORS, help_heading = "Kafka")]
+    pub sensors_topic: String,
+
+    /// A file of librdkafka's properties, such as security.protocol and sasl.password
+    #[arg(long, value_name = "FILE", help_heading = "Kafka")]
     pub kafka_config: Option<PathBuf>,
+
+    /// One more of librdkafka's properties; may be given several times
+    #[arg(short = 'X', value_name = "PROPERTY=VALUE", action = ArgAction::Append, help_heading = "Kafka")]
+    pub properties: Vec<String>,
+
+    /// Log in to Amazon MSK by IAM, with the AWS credentials of the environment, a profile, a role or the instance
+    #[arg(long, help_heading = "Kafka")]
+    pub msk_iam: bool,
+
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics, an address of this machine alone such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
+    pub metrics: Option<SocketAddr>,
 
     /// What is logged on standard error, for example info or capture_agent=debug
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info", hide_env_values = true)]
@@ -98,6 +192,15 @@ impl From<Fcs> for FcsPolicy {
             Fcs::Ignore => Self::Ignore,
         }
     }
+}
+
+/// When the system's clock is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClockPolicy {
+    /// When the kernel says that it is synchronised.
+    Wait,
+    /// Always, but before the year 2000.
+    Trust,
 }
 
 impl Cli {
@@ -127,6 +230,36 @@ fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
 }
 
+/// A card needs some milliseconds to change its channel, and a phone that scans stays for tens of them.
+fn dwell(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(20), Duration::from_secs(3600))
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_secs(10), Duration::from_secs(366 * 24 * 3600))
+}
+
+fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|why| format!("{why}: expected a time such as 250ms, 90s, 5m or 1d"))?;
+    if !(least..=most).contains(&duration) {
+        let [least, most] = [least, most].map(humantime::format_duration);
+        return Err(format!("expected {least} to {most}"));
+    }
+    Ok(duration)
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_no_address| "expected an address such as 127.0.0.1:9464".to_owned())?;
+    if !address.ip().is_loopback() {
+        return Err("metrics are for this machine alone: give 127.0.0.1 or [::1], and let a proxy that asks for \
+                    a password serve them to others"
+            .to_owned());
+    }
+    Ok(address)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,8 +280,11 @@ mod tests {
             "--fcs ignore --output - --read -",
             "--read a --spool",
             "--read a --spool dir --bootstrap-servers h:1 --topic t --kafka-config f",
-            "--read a --bootstrap-servers h:1",
+            "--read a --bootstrap-servers h:1 -X acks=all -X linger.ms=5",
             "--interface wlan0 --spool dir --sensor hallway",
+            "--interface wlan0 --interface wlan1 --spool --set-monitor --channels 1,6,11 --dwell 1s",
+            "--interface wlan0,wlan1 --spool --ring 12x3600s --ring-all",
+            "--interface wlan0 --spool --pseudonymize all --pseudonym-period 12h --metrics 127.0.0.1:9464",
         ] {
             assert!(parse(good).is_ok(), "{good}: {}", parse(good).unwrap_err());
         }
@@ -162,6 +298,12 @@ mod tests {
             "--output -",
             "--read a --spool --fcs maybe",
             "--read a --spool --spool-bytes 1GB",
+            "--read a --spool --set-monitor",
+            "--interface wlan0 --spool --channels one",
+            "--interface wlan0 --spool --dwell 1ms",
+            "--interface wlan0 --spool --ring 12",
+            "--interface wlan0 --spool --ring 12x3600s --pseudonymize all",
+            "--interface wlan0 --spool --metrics 0.0.0.0:9464",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

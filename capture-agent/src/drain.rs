@@ -3,41 +3,64 @@
 //!
 //! Nothing leaves by an error: what Kafka did not acknowledge is sent again, in this session of a producer or the next. What it
 //! did acknowledge is not, unless the process dies before the position is on the disk.
+//!
+//! Beside the records it sends heartbeats, of which only the newest matters: at most one is on its way, and what becomes of it holds
+//! nothing up.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 
 use crate::in_flight::{Fate, InFlight};
+use crate::kafka_trouble::{self, Cause, Trouble};
+use crate::msk_iam::Tokens;
 use crate::producer::{Kafka, Remedy, remedy};
-use crate::spool::{PCAP, SpoolError, SpoolReader, SpoolRecord};
+use crate::spool::{PCAP, SENSORS, SpoolError, SpoolReader, SpoolRecord};
 use crate::spool_writer::Intake;
 
 const RECORDS_A_READ: usize = 2_000;
 const BYTES_A_READ: usize = 1 << 20;
 /// So many records are handed over between two looks at what came back.
 const RECORDS_A_POLL: usize = 256;
+/// Fewer than librdkafka's queue holds: a heartbeat finds room there whatever the records wait for.
+const MOST_ON_THEIR_WAY: usize = 40_000;
 
 /// How long what is on its way may take when the agent is to stop.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 /// How often it is looked what came back, when nothing is left to send: the quieter, the less often.
 const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(64);
+/// How long nothing may happen before it is looked whether something did.
+const IDLE_LOOK: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a trouble that may be a mere consequence waits for the cause to be told, or to be over.
+const WAIT_FOR_THE_CAUSE: Duration = Duration::from_secs(5);
+/// A setting that is wrong at one of several brokers is not said again sooner, though records go through meanwhile.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// A trouble that wants mending and lasts so long has a new producer made, which reads keys and certificates anew.
+const READ_CERTIFICATES_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How often a heartbeat that Kafka refuses is tried again.
+const FIRST_HEARTBEAT_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_HEARTBEAT_PAUSE: Duration = Duration::from_secs(300);
+/// How often it is looked for a new one.
+const HEARTBEAT_LOOK: Duration = Duration::from_millis(500);
 
 /// The thread.
 #[derive(Debug)]
 pub struct Drain {
     order: Arc<(Mutex<Order>, Condvar)>,
+    reports: Arc<Mutex<Reports>>,
     /// Disconnected when the thread ends.
     ended: Receiver<Never>,
     thread: JoinHandle<Drained>,
@@ -57,6 +80,34 @@ pub struct Drained {
     pub is_complete: bool,
 }
 
+/// How it goes, while it goes. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct DrainStatus {
+    reports: Arc<Mutex<Reports>>,
+}
+
+impl DrainStatus {
+    /// The highest offset that Kafka has acknowledged, by partition of the topic of the records, since the start.
+    #[must_use]
+    pub fn delivered(&self) -> BTreeMap<i32, i64> {
+        lock(&self.reports).offsets.clone()
+    }
+
+    /// How many records Kafka has acknowledged since the start.
+    #[must_use]
+    pub fn delivered_records(&self) -> u64 {
+        lock(&self.reports).delivered
+    }
+
+    /// What is wrong, in the words that were said, as long as it is; what hinders heartbeats alone only when nothing else is wrong.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let reports = lock(&self.reports);
+        let holds = reports.troubles.holds.as_ref().or(reports.heartbeats.holds.as_ref());
+        holds.map(|trouble| trouble.line.clone())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     GoOn,
@@ -72,15 +123,21 @@ impl Drain {
     pub fn start(kafka: Kafka, reader: SpoolReader, intake: Intake) -> Result<Self, SpoolError> {
         let order = Arc::new((Mutex::new(Order::GoOn), Condvar::new()));
         let acknowledged = reader.acknowledged(PCAP)?;
+        // what an earlier run said of itself is no news
+        let heartbeat = reader.end(SENSORS)? - 1;
+        let reports = Arc::new(Mutex::new(Reports::after(acknowledged, heartbeat)));
         let work = Work {
-            reports: Arc::new(Mutex::new(Reports::after(acknowledged))),
+            reports: Arc::clone(&reports),
             kafka,
             reader,
             intake,
             order: Arc::clone(&order),
             position: acknowledged,
+            heard_of: heartbeat,
+            look_for_heartbeat: None,
             arrived: HashSet::new(),
             pause: FIRST_PAUSE,
+            try_one: false,
         };
         let (running, ended) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -90,7 +147,13 @@ impl Drain {
                 work.run()
             })
             .map_err(|source| SpoolError::File { path: "a thread for Kafka".into(), source })?;
-        Ok(Self { order, ended, thread })
+        Ok(Self { order, reports, ended, thread })
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn status(&self) -> DrainStatus {
+        DrainStatus { reports: Arc::clone(&self.reports) }
     }
 
     /// Waits for a while until it has ended; whether it has.
@@ -141,9 +204,15 @@ struct Work {
     reports: Arc<Mutex<Reports>>,
     /// The offset up to which records have been handed to the producer.
     position: i64,
+    /// The offset of the newest heartbeat that was seen in the spool.
+    heard_of: i64,
+    /// When it is looked for a newer one.
+    look_for_heartbeat: Option<Instant>,
     /// Beyond the acknowledged position, but arrived all the same in an earlier session.
     arrived: HashSet<i64>,
     pause: Duration,
+    /// After a session that brought nothing on: a single record goes first, and the rest when Kafka has it.
+    try_one: bool,
 }
 
 impl Work {
@@ -173,39 +242,59 @@ impl Work {
         let producer = match self.kafka.producer(one_by_one, context) {
             Ok(producer) => producer,
             Err(error) => {
-                tracing::error!("{error}");
+                // a file of keys or certificates that is there no longer
+                let line = error.to_string();
+                self.reports().troubles.complain(Trouble { cause: Cause::Tls, line });
                 return Ok(End::Trouble);
             }
         };
-        if !self.wait_for_topic(&producer) {
-            return Ok(End::Stopped);
+        let end = match self.wait_for_topic(&producer)? {
+            None => self.send_all(&producer),
+            Some(end) => Ok(end),
+        };
+        if !matches!(end, Ok(End::Trouble)) {
+            self.send_last_heartbeat(&producer)?;
         }
-        let end = self.send_all(&producer);
+        self.reports().heartbeats.on_its_way = None;
         self.publish();
         end
     }
 
     fn send_all(&mut self, producer: &BaseProducer<Context>) -> Result<End, SpoolError> {
         let mut look_again_after = SHORTEST_LOOK;
+        let acknowledged_before = self.reports().in_flight.acknowledged();
         loop {
+            self.look_at_troubles(producer);
+            self.send_heartbeat(producer)?;
             let order = self.order();
             if order == Order::Stop {
                 self.settle(producer, LAST_FLUSH);
                 return Ok(End::Stopped);
             }
-            if self.reports().trouble {
+            if self.reports().begin_again {
                 self.settle(producer, LONGEST_PAUSE);
                 return Ok(End::Trouble);
             }
-            let records = self.reader.read(PCAP, self.position, RECORDS_A_READ, BYTES_A_READ)?;
+            let (waiting, acknowledged) = {
+                let in_flight = &self.reports().in_flight;
+                (in_flight.waiting(), in_flight.acknowledged())
+            };
+            self.try_one &= acknowledged == acknowledged_before;
+            let most = match (self.try_one, waiting) {
+                (true, 0) => 1,
+                (true, _) => 0,
+                (false, MOST_ON_THEIR_WAY..) => 0,
+                (false, _) => RECORDS_A_READ,
+            };
+            let records = self.reader.read(PCAP, self.position, most, BYTES_A_READ)?;
             if records.is_empty() {
-                let waiting = self.reports().in_flight.waiting();
                 let is_idle = self.reports().in_flight.is_empty();
                 if is_idle && order == Order::EndWhenAllIsSent {
                     return Ok(End::Complete);
                 }
                 if is_idle {
-                    self.intake.wait_for_records(self.position, Duration::from_millis(100));
+                    self.intake.wait_for_records(self.position.max(self.heard_of), IDLE_LOOK);
+                    self.look_for_heartbeat = None;
                     producer.poll(Duration::ZERO);
                 } else {
                     producer.poll(look_again_after);
@@ -235,67 +324,137 @@ impl Work {
         }
         let sequence = self.reports().in_flight.add(record.offset, Fate::Waiting);
         self.position = record.offset;
-        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.kafka.topic, sequence)
-            .payload(record.value.as_slice());
-        if let Some(key) = &record.key {
-            message = message.key(key.as_slice());
-        }
+        let mut message = message(&self.kafka.topic, sequence, record);
+        let mut look_again_after = SHORTEST_LOOK;
         loop {
             match producer.send(message) {
                 Ok(()) => return true,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), rejected))
-                    if self.order() != Order::Stop && !self.reports().trouble =>
+                    if self.order() != Order::Stop && !self.reports().begin_again =>
                 {
                     message = rejected;
-                    producer.poll(Duration::from_millis(1));
+                    producer.poll(look_again_after);
+                    look_again_after = (look_again_after * 2).min(LONGEST_LOOK);
+                    self.look_at_troubles(producer);
                     self.publish();
                 }
                 Err((error, _rejected)) => {
                     let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
                     if code == RDKafkaErrorCode::QueueFull {
                         self.reports().in_flight.report(sequence, Fate::Failed);
-                        self.reports().trouble = true;
+                        self.reports().begin_again = true;
                     } else {
                         producer.context().failed(sequence, code);
                     }
-                    return !self.reports().trouble;
+                    return !self.reports().begin_again;
                 }
             }
         }
     }
 
-    /// Waits until Kafka can be reached and has the topic. False when it is time to stop.
-    fn wait_for_topic(&self, producer: &BaseProducer<Context>) -> bool {
+    /// Waits until Kafka can be reached and has the topic. How the session ends if that does not come about.
+    fn wait_for_topic(&mut self, producer: &BaseProducer<Context>) -> Result<Option<End>, SpoolError> {
         let mut pause = FIRST_PAUSE;
         loop {
+            // librdkafka asks for a token by an event, and connects when it has one
+            producer.poll(SHORTEST_LOOK);
             let found = producer.client().fetch_metadata(Some(&self.kafka.topic), Duration::from_secs(1));
             let trouble = match &found {
                 Ok(metadata) => {
+                    self.reports().troubles.is_reached(&self.kafka);
                     let topic = metadata.topics().first();
                     let error = topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
                     match (topic, error) {
-                        (_, Some(code)) => Some((code, String::new())),
+                        (_, Some(code)) => Some(self.kafka.explain_answer(&self.kafka.topic, code)),
                         (Some(topic), None) if !topic.partitions().is_empty() => None,
-                        _ => Some((RDKafkaErrorCode::UnknownTopicOrPartition, String::new())),
+                        _ => {
+                            let missing = RDKafkaErrorCode::UnknownTopicOrPartition;
+                            Some(self.kafka.explain_answer(&self.kafka.topic, missing))
+                        }
                     }
                 }
                 Err(error) => {
                     let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                    Some((code, error.to_string()))
+                    Some(self.kafka.explain_answer(&self.kafka.topic, code))
                 }
             };
             // what stands behind a failure comes as an event of its own, and says more
-            producer.poll(Duration::ZERO);
-            let Some((code, reason)) = trouble else {
-                self.reports().said = None;
-                tracing::info!("connected to Kafka at {}", self.kafka.bootstrap_servers);
-                return true;
+            producer.poll(LONGEST_LOOK);
+            let Some(trouble) = trouble else {
+                self.reports().troubles.has_topic(&self.kafka);
+                return Ok(None);
             };
-            producer.context().say(code, &reason);
-            if self.waits_in_vain(pause) {
-                return false;
+            self.reports().troubles.complain(trouble);
+            // what is fatal stays unsaid: who may not see the topic is given no producer's id either, and has one thing to mend
+            self.reports().troubles.say_what_is_due();
+            if found.is_ok() {
+                // without a topic for records a heartbeat is what tells of it
+                self.send_heartbeat(producer)?;
+                producer.poll(LONGEST_LOOK);
+            } else if self.reports().troubles.wants_mending() {
+                return Ok(Some(if self.order() == Order::Stop { End::Stopped } else { End::Trouble }));
             }
-            pause = (pause * 2).min(Duration::from_secs(2));
+            let waited = if found.is_ok() { pause } else { FIRST_PAUSE };
+            if self.waits_in_vain(waited) {
+                return Ok(Some(End::Stopped));
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// What became of a trouble that was not said yet, and what librdkafka calls fatal.
+    fn look_at_troubles(&self, producer: &BaseProducer<Context>) {
+        let is_fatal = std::mem::take(&mut self.reports().is_fatal);
+        if is_fatal {
+            let found = producer.client().fatal_error();
+            let (code, reason) = found.unwrap_or((RDKafkaErrorCode::Fatal, String::new()));
+            producer.context().say(code, &reason);
+            self.reports().begin_again = true;
+        }
+        self.reports().troubles.say_what_is_due();
+    }
+
+    /// Sends the newest heartbeat that Kafka has not got, unless one is on its way or was refused a moment ago.
+    fn send_heartbeat(&mut self, producer: &BaseProducer<Context>) -> Result<(), SpoolError> {
+        let now = Instant::now();
+        if self.look_for_heartbeat.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        self.look_for_heartbeat = Some(now + HEARTBEAT_LOOK);
+        let newest = self.reader.end(SENSORS)? - 1;
+        self.heard_of = self.heard_of.max(newest);
+        let mut reports = self.reports();
+        let heartbeats = &mut reports.heartbeats;
+        let is_due = heartbeats.not_before.is_none_or(|at| at <= now);
+        if newest <= heartbeats.acknowledged || heartbeats.on_its_way.is_some() || !is_due {
+            return Ok(());
+        }
+        drop(reports);
+        // several may wait, but librdkafka needs no older one
+        let Some(record) = self.reader.read(SENSORS, newest - 1, 1, BYTES_A_READ)?.pop() else { return Ok(()) };
+        self.reports().heartbeats.on_its_way = Some(record.offset);
+        if let Err((error, _rejected)) = producer.send(message(&self.kafka.sensors_topic, 0, &record)) {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            producer.context().heartbeat_failed(code);
+        }
+        Ok(())
+    }
+
+    /// Sends the newest heartbeat when it is time to stop, if Kafka takes it within a moment.
+    fn send_last_heartbeat(&mut self, producer: &BaseProducer<Context>) -> Result<(), SpoolError> {
+        let deadline = Instant::now() + LAST_FLUSH;
+        loop {
+            self.look_for_heartbeat = None;
+            self.send_heartbeat(producer)?;
+            let reports = self.reports();
+            let heartbeats = &reports.heartbeats;
+            let Troubles { holds, unsaid, .. } = &reports.troubles;
+            let is_hopeless = holds.is_some() || unsaid.is_some() || heartbeats.holds.is_some();
+            if heartbeats.on_its_way.is_none() || is_hopeless || Instant::now() > deadline {
+                return Ok(());
+            }
+            drop(reports);
+            producer.poll(Duration::from_millis(10));
         }
     }
 
@@ -316,13 +475,14 @@ impl Work {
         let mut reports = self.reports();
         let arrived = reports.in_flight.rewind();
         let acknowledged = reports.in_flight.acknowledged();
-        reports.trouble = false;
+        reports.begin_again = false;
         drop(reports);
         self.arrived.extend(arrived);
         self.arrived.retain(|offset| *offset > acknowledged);
         self.position = acknowledged;
         let is_over = self.waits_in_vain(self.pause);
         let has_progressed = acknowledged > acknowledged_before;
+        self.try_one = !has_progressed;
         self.pause = if has_progressed { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
         is_over
     }
@@ -347,8 +507,21 @@ impl Work {
     }
 
     fn reports(&self) -> MutexGuard<'_, Reports> {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.reports)
     }
+}
+
+fn lock(reports: &Mutex<Reports>) -> MutexGuard<'_, Reports> {
+    reports.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn message<'a>(topic: &'a str, sequence: usize, record: &'a SpoolRecord) -> BaseRecord<'a, [u8], [u8], usize> {
+    let mut message =
+        BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, sequence).payload(record.value.as_slice());
+    if let Some(key) = &record.key {
+        message = message.key(key.as_slice());
+    }
+    message
 }
 
 /// What came back from Kafka.
@@ -356,18 +529,142 @@ impl Work {
 struct Reports {
     in_flight: InFlight,
     delivered: u64,
+    offsets: BTreeMap<i32, i64>,
     refused: u64,
     one_by_one: bool,
     /// Something has to be sent again, by a new producer.
-    trouble: bool,
-    /// The error that was said last. It is not said again until something has arrived.
-    said: Option<RDKafkaErrorCode>,
+    begin_again: bool,
+    /// librdkafka will send no more by this producer; it knows why.
+    is_fatal: bool,
+    troubles: Troubles,
+    heartbeats: Heartbeats,
 }
 
 impl Reports {
-    fn after(acknowledged: i64) -> Self {
-        let in_flight = InFlight::after(acknowledged);
-        Self { in_flight, delivered: 0, refused: 0, one_by_one: false, trouble: false, said: None }
+    fn after(acknowledged: i64, heartbeat: i64) -> Self {
+        Self {
+            in_flight: InFlight::after(acknowledged),
+            delivered: 0,
+            offsets: BTreeMap::new(),
+            refused: 0,
+            one_by_one: false,
+            begin_again: false,
+            is_fatal: false,
+            troubles: Troubles::default(),
+            heartbeats: Heartbeats {
+                acknowledged: heartbeat,
+                on_its_way: None,
+                not_before: None,
+                pause: FIRST_HEARTBEAT_PAUSE,
+                holds: None,
+            },
+        }
+    }
+}
+
+/// Where the heartbeats are.
+#[derive(Debug)]
+struct Heartbeats {
+    acknowledged: i64,
+    on_its_way: Option<i64>,
+    /// When the next may be tried, after one was refused.
+    not_before: Option<Instant>,
+    pause: Duration,
+    /// Why they are refused, as it was said.
+    holds: Option<Trouble>,
+}
+
+/// What is wrong on the way, and what of it was said: each once as long as it lasts, and once when it is well again.
+#[derive(Debug, Default)]
+struct Troubles {
+    /// What holds, as it was said.
+    holds: Option<Trouble>,
+    since: Option<Instant>,
+    /// What may be a mere consequence, and since when.
+    unsaid: Option<(Instant, Trouble)>,
+    /// When what was said, since the last time that all was well or not long ago.
+    said: Vec<(Cause, Instant)>,
+    has_connected: bool,
+}
+
+impl Troubles {
+    /// Notes what is wrong, and says it if it is news.
+    fn complain(&mut self, trouble: Trouble) {
+        if trouble.cause.is_vague() {
+            match (&self.holds, &mut self.unsaid) {
+                (None, Some((_since, unsaid))) if unsaid.cause == Cause::Unreachable => *unsaid = trouble,
+                (None, Some(_more_telling)) => {}
+                (None, unsaid @ None) => *unsaid = Some((Instant::now(), trouble)),
+                (Some(_said), _) => tracing::debug!("{}", trouble.line),
+            }
+            return;
+        }
+        self.say(trouble);
+    }
+
+    fn say(&mut self, trouble: Trouble) {
+        self.unsaid = None;
+        let was_said = self.said.iter().any(|(cause, _at)| *cause == trouble.cause);
+        if was_said {
+            tracing::debug!("{}", trouble.line);
+        } else {
+            self.said.push((trouble.cause, Instant::now()));
+            tracing::warn!("{}; the records wait in the spool", trouble.line);
+        }
+        if self.holds.is_none() {
+            self.since = Some(Instant::now());
+        }
+        self.holds = Some(trouble);
+    }
+
+    /// Says what nothing more telling came after.
+    fn say_what_is_due(&mut self) {
+        if let Some((_since, trouble)) = self.unsaid.take_if(|(since, _)| since.elapsed() >= WAIT_FOR_THE_CAUSE)
+        {
+            self.say(trouble);
+        }
+    }
+
+    fn wants_mending(&self) -> bool {
+        self.holds.as_ref().is_some_and(|trouble| trouble.cause.wants_mending())
+    }
+
+    /// A broker answers.
+    fn is_reached(&mut self, kafka: &Kafka) {
+        self.unsaid = None;
+        let is_over = |trouble: &mut Trouble| !trouble.cause.is_of_writing() && !trouble.cause.is_of_the_topic();
+        if self.holds.take_if(is_over).is_some() {
+            self.over();
+            tracing::info!("Kafka at {} can be reached again", kafka.bootstrap_servers);
+        } else if !self.has_connected {
+            tracing::info!("connected to Kafka at {}", kafka.bootstrap_servers);
+        }
+        self.has_connected = true;
+    }
+
+    /// The topic is there.
+    fn has_topic(&mut self, kafka: &Kafka) {
+        if self.holds.take_if(|trouble| trouble.cause.is_of_the_topic()).is_some() {
+            self.over();
+            tracing::info!("Kafka at {} has topic {} now", kafka.bootstrap_servers, kafka.topic);
+        }
+    }
+
+    /// Kafka has taken something.
+    fn is_taken(&mut self, kafka: &Kafka, of_records: bool) {
+        self.unsaid = None;
+        let is_over = |trouble: &mut Trouble| {
+            of_records || !trouble.cause.is_of_writing() && !trouble.cause.is_of_the_topic()
+        };
+        if self.holds.take_if(is_over).is_some() {
+            self.over();
+            tracing::info!("Kafka at {} takes records again", kafka.bootstrap_servers);
+        }
+    }
+
+    fn over(&mut self) {
+        self.since = None;
+        self.said.retain(|(cause, at)| cause.wants_mending() && at.elapsed() < SAY_AGAIN_AFTER);
     }
 }
 
@@ -381,7 +678,7 @@ struct Context {
 
 impl Context {
     fn reports(&self) -> MutexGuard<'_, Reports> {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.reports)
     }
 
     fn failed(&self, sequence: usize, code: RDKafkaErrorCode) {
@@ -394,7 +691,7 @@ impl Context {
             }
             Remedy::Split => {
                 reports.in_flight.report(sequence, Fate::Failed);
-                reports.trouble = true;
+                reports.begin_again = true;
                 if std::mem::replace(&mut reports.one_by_one, true) {
                     return;
                 }
@@ -403,15 +700,16 @@ impl Context {
                     self.kafka.topic
                 );
             }
-            Remedy::SendAgain => {
+            Remedy::Mend | Remedy::SendAgain => {
                 reports.in_flight.report(sequence, Fate::Failed);
-                reports.trouble = true;
+                reports.begin_again = true;
                 drop(reports);
                 self.say(code, "");
             }
         }
     }
 
+    /// Says what is wrong with the way of the records.
     fn say(&self, code: RDKafkaErrorCode, reason: &str) {
         // consequences, of which the cause has been or will be said
         let is_consequence = matches!(
@@ -421,39 +719,78 @@ impl Context {
                 | RDKafkaErrorCode::MessageTimedOut
                 | RDKafkaErrorCode::Fatal
         );
-        let mut reports = self.reports();
-        if is_consequence || reports.said == Some(code) || (reports.said.is_some() && is_general(code)) {
-            tracing::debug!("{}", self.kafka.explain(code, reason));
+        if is_consequence {
+            tracing::debug!("{code}: {reason}");
             return;
         }
-        reports.said = Some(code);
-        tracing::warn!("{}", self.kafka.explain(code, reason));
+        // may look at the broker, and takes its time
+        let trouble = self.kafka.explain(&self.kafka.topic, code, reason);
+        let mut reports = self.reports();
+        let lasts = reports.troubles.since.is_some_and(|since| since.elapsed() >= READ_CERTIFICATES_AGAIN_AFTER);
+        reports.begin_again |= lasts && trouble.cause.wants_mending();
+        reports.troubles.complain(trouble);
+    }
+
+    fn heartbeat_failed(&self, code: RDKafkaErrorCode) {
+        let trouble = self.kafka.explain(&self.kafka.sensors_topic, code, "");
+        let mut reports = self.reports();
+        let heartbeats = &mut reports.heartbeats;
+        heartbeats.on_its_way = None;
+        if matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
+            return;
+        }
+        heartbeats.not_before = Some(Instant::now() + heartbeats.pause);
+        heartbeats.pause = (heartbeats.pause * 2).min(LONGEST_HEARTBEAT_PAUSE);
+        if remedy(code) == Remedy::SendAgain {
+            tracing::debug!("a heartbeat was not taken: {code}");
+            return;
+        }
+        if heartbeats.holds.as_ref().is_none_or(|held| held.cause != trouble.cause) {
+            tracing::warn!("{}; records go on without heartbeats", trouble.line);
+        }
+        heartbeats.holds = Some(trouble);
+    }
+
+    fn heartbeat_taken(&self) {
+        let mut reports = self.reports();
+        let heartbeats = &mut reports.heartbeats;
+        if let Some(offset) = heartbeats.on_its_way.take() {
+            heartbeats.acknowledged = heartbeats.acknowledged.max(offset);
+        }
+        heartbeats.not_before = None;
+        heartbeats.pause = FIRST_HEARTBEAT_PAUSE;
+        if heartbeats.holds.take().is_some() {
+            tracing::info!("topic {} takes heartbeats again", self.kafka.sensors_topic);
+        }
+        reports.troubles.is_taken(&self.kafka, false);
     }
 }
 
-/// Says less than any other error.
-fn is_general(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::AllBrokersDown
-            | RDKafkaErrorCode::BrokerTransportFailure
-            | RDKafkaErrorCode::OperationTimedOut
-    )
-}
-
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!("librdkafka: {facility}: {message}");
+        if kafka_trouble::is_of_interest(message) {
+            let (_thread, reason) = message.split_once("]: ").unwrap_or(("", message));
+            self.say(RDKafkaErrorCode::BrokerTransportFailure, reason);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        if code == RDKafkaErrorCode::Fatal {
-            tracing::warn!("Kafka's producer begins again: {reason}");
-            self.reports().trouble = true;
-            return;
+        if matches!(code, RDKafkaErrorCode::Fatal | RDKafkaErrorCode::ClusterAuthorizationFailed) {
+            self.reports().is_fatal = true;
+        } else if Tokens::is_said(reason) {
+            self.say(code, reason);
         }
-        self.say(code, reason);
+    }
+
+    fn generate_oauth_token(
+        &self,
+        _oauthbearer_config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.kafka.tokens.generate()
     }
 }
 
@@ -462,14 +799,25 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, sequence: usize) {
         match result {
-            Ok(_message) => {
+            Ok(message) if message.topic() == self.kafka.sensors_topic => self.heartbeat_taken(),
+            Ok(message) => {
                 let mut reports = self.reports();
                 reports.in_flight.report(sequence, Fate::Settled);
                 reports.delivered += 1;
-                reports.said = None;
+                // unknown where the broker says that it had the record already
+                if message.offset() >= 0 {
+                    let newest = reports.offsets.entry(message.partition()).or_default();
+                    *newest = message.offset().max(*newest);
+                }
+                reports.troubles.is_taken(&self.kafka, true);
             }
-            Err((error, _message)) => {
-                self.failed(sequence, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
+            Err((error, message)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                if message.topic() == self.kafka.sensors_topic {
+                    self.heartbeat_failed(code);
+                } else {
+                    self.failed(sequence, code);
+                }
             }
         }
     }

@@ -1,34 +1,56 @@
-//! The agent on the sensor: wires the command line to the parts.
+//! The agent on the sensor: wires the settings to the parts.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use anyhow::Context as _;
-use capture_agent::agent::{self, End, Source};
-use capture_agent::cli::Cli;
+use capture_agent::agent::{self, End, Radios, Source};
+use capture_agent::cli::{Cli, ClockPolicy};
+use capture_agent::clock::{self, SystemClock};
+use capture_agent::config_file::{self, Verb};
+use capture_agent::doctor;
+use capture_agent::flood::Flood;
+use capture_agent::health::Health;
 use capture_agent::import::Import;
-use capture_agent::live::Radio;
+use capture_agent::kafka_check;
+use capture_agent::live::{Listener, Shared};
 use capture_agent::output::{self, Outcome};
-use capture_agent::producer::{Connection, Kafka, read_properties};
+use capture_agent::producer::{BY_MSK_IAM, Connection, Kafka, parse_property, read_properties};
+use capture_agent::pseudonym::Pseudonyms;
+use capture_agent::radio::{Control, Tuning};
 use capture_agent::recorder::Recorder;
+use capture_agent::ring::Ring;
 use capture_agent::spool::{self, Retention, Spool, WhenFull};
 use capture_agent::stderr::say;
-use clap::Parser as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
 /// A capture file is cut or damaged.
 const DAMAGED: u8 = 2;
+/// As clap does for wrong arguments.
+const WRONG_SETTINGS: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let (verb, cli) = match config_file::settings() {
+        Ok(settings) => settings,
+        Err((path, error)) => {
+            say(format_args!("capture-agent: {}: {error}", path.display()));
+            return ExitCode::from(WRONG_SETTINGS);
+        }
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .log_internal_errors(false) // a closed standard error must not end the capture
         .with_env_filter(EnvFilter::new(&cli.log))
         .init();
-    let run = if cli.output.is_some() { print(&cli) } else { keep(&cli) };
+    let run = match verb {
+        Verb::Capture if cli.output.is_some() => print(&cli),
+        Verb::Capture => keep(&cli),
+        Verb::Doctor => examine(&cli),
+    };
     match run {
         Ok(code) => code,
         Err(error) => {
@@ -59,29 +81,19 @@ fn keep(cli: &Cli) -> anyhow::Result<ExitCode> {
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let kafka = match &cli.bootstrap_servers {
-        Some(servers) => Some(Kafka::new(Connection {
-            bootstrap_servers: servers.clone(),
-            topic: cli.topic.clone(),
-            sensors_topic: spool::SENSORS.to_owned(),
-            properties: cli.kafka_config.as_deref().map(read_properties).transpose()?.unwrap_or_default(),
-        })?),
-        None => None,
-    };
-    let radio = cli.interface.as_deref().map(Radio::open).transpose()?;
-    let directory = match &cli.spool {
-        Some(Some(directory)) => directory.clone(),
-        _ => spool::default_directory()?,
-    };
-    let when_full = if radio.is_some() { WhenFull::DropOldest } else { WhenFull::Refuse };
+    let kafka = kafka(cli)?;
+    let directory = spool_directory(cli)?;
+    let is_live = !cli.interface.is_empty();
+    let when_full = if is_live { WhenFull::DropOldest } else { WhenFull::Refuse };
     let retention = Retention { bytes: cli.spool_bytes, age: cli.spool_age(), when_full };
     let spool = Spool::open(&directory, retention)?;
     tracing::info!("spool {} in {}", spool.id(), directory.display());
-    let source = match radio {
-        Some(radio) => Source::Radio(radio),
-        None => Source::Files(Import::resume(&cli.read, &spool)?),
+    let source = if is_live {
+        Source::Radios(radios(cli, &directory)?)
+    } else {
+        Source::Files(Import::resume(&cli.read, &spool)?, Recorder::new(cli.fcs.into(), cli.sensor()))
     };
-    let ended = agent::run(source, Recorder::new(cli.fcs.into(), cli.sensor()), spool, kafka, &stop)?;
+    let ended = agent::run(source, spool, kafka, &stop)?;
     let end = ended.done.end;
     say(format_args!("{}", ended.done));
     ended.close()?;
@@ -93,4 +105,84 @@ fn keep(cli: &Cli) -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+fn kafka(cli: &Cli) -> anyhow::Result<Option<Kafka>> {
+    let Some(bootstrap_servers) = cli.bootstrap_servers.clone() else { return Ok(None) };
+    let mut properties = cli.kafka_config.as_deref().map(read_properties).transpose()?.unwrap_or_default();
+    for property in &cli.properties {
+        properties.push(parse_property(property)?);
+    }
+    if cli.msk_iam {
+        let (property, mechanism) = BY_MSK_IAM;
+        properties.push((property.to_owned(), mechanism.to_owned()));
+    }
+    let (topic, sensors_topic) = (cli.topic.clone(), cli.sensors_topic.clone());
+    let connection =
+        Connection { bootstrap_servers, topic, sensors_topic, properties };
+    Ok(Some(Kafka::new(connection)?))
+}
+
+fn spool_directory(cli: &Cli) -> anyhow::Result<PathBuf> {
+    Ok(match &cli.spool {
+        Some(Some(directory)) => directory.clone(),
+        _ => spool::default_directory()?,
+    })
+}
+
+fn radios(cli: &Cli, spool: &Path) -> anyhow::Result<Radios> {
+    let health = Arc::new(Health::new(&cli.sensor()));
+    let pseudonyms = match cli.pseudonymize {
+        Some(whom) => {
+            let pseudonyms = Pseudonyms::open(spool, whom, cli.pseudonym_period, clock::now_ms())?;
+            Some(Arc::new(Mutex::new(pseudonyms)))
+        }
+        None => None,
+    };
+    let flood = Arc::new(Mutex::new(Flood::new(cli.flood_limit, Instant::now())));
+    let shared = Shared { health: Arc::clone(&health), flood, pseudonyms };
+    let mut listeners = Vec::new();
+    for interface in &cli.interface {
+        let ring = match cli.ring {
+            Some(size) => {
+                let directory = cli.ring_directory.clone().unwrap_or_else(|| spool.join("ring"));
+                let ring = Ring::new(&directory, interface, size);
+                Some(ring.with_context(|| format!("cannot use {}", directory.display()))?)
+            }
+            None => None,
+        };
+        let tuning = Tuning {
+            set_monitor: cli.set_monitor,
+            channels: cli.channels.clone(),
+            dwell: cli.dwell,
+            all_frames: cli.ring_all,
+        };
+        let recorder = Recorder::new(cli.fcs.into(), cli.sensor());
+        let control = Control::new(interface, tuning);
+        let clock = SystemClock::new(cli.clock);
+        listeners.push(Listener::start(control, cli.silent_after, clock, recorder, ring, shared.clone())?);
+    }
+    Ok(Radios { listeners, health, metrics: cli.metrics })
+}
+
+/// `doctor`
+fn examine(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let mut findings = Vec::new();
+    if cli.read.is_empty() {
+        findings.push(doctor::rights());
+        let interfaces =
+            if cli.interface.is_empty() { doctor::wireless_interfaces() } else { cli.interface.clone() };
+        if interfaces.is_empty() {
+            findings.push(doctor::no_card());
+        }
+        for interface in &interfaces {
+            findings.extend(doctor::interface(interface, cli.set_monitor, cli.channels.as_ref()));
+        }
+        findings.push(doctor::clock(cli.clock == ClockPolicy::Trust));
+    }
+    findings.push(doctor::spool(&spool_directory(cli)?, cli.spool_bytes));
+    if let Some(kafka) = kafka(cli)? {
+        findings.extend(kafka_check::check(&kafka));
+    }
+    Ok(if doctor::tell(&findings, std::io::stdout())? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

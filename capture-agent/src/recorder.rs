@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write as _;
 
 use domain::link_layer::{Captured, FcsPolicy, Rejected, decode};
-use domain::record;
+use domain::{Probe, record};
 use indicatif::HumanCount;
 
 /// What became of the frames.
@@ -30,6 +30,15 @@ impl fmt::Display for FrameCounts {
             write!(f, ", {} frames with a damaged radio header", HumanCount(self.bad_header))?;
         }
         Ok(())
+    }
+}
+
+impl std::ops::AddAssign for FrameCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.probe_requests += other.probe_requests;
+        self.bad_fcs += other.bad_fcs;
+        self.bad_header += other.bad_header;
     }
 }
 
@@ -61,27 +70,39 @@ impl Recorder {
 
     /// The record of a frame, if it is a probe request that is to be kept.
     pub fn record(&mut self, frame: &Captured<'_>) -> Option<Recorded<'_>> {
+        let probe = self.decode(frame)?;
+        Some(self.encode(&probe))
+    }
+
+    /// The probe request in a frame, if it is one that is to be kept.
+    pub fn decode(&mut self, frame: &Captured<'_>) -> Option<Probe> {
         self.counts.frames += 1;
-        let probe = match decode(frame, self.fcs) {
-            Ok(probe) => probe,
-            Err(Rejected::NotAProbeRequest) => return None,
+        match decode(frame, self.fcs) {
+            Ok(probe) => {
+                self.counts.probe_requests += 1;
+                Some(probe)
+            }
+            Err(Rejected::NotAProbeRequest) => None,
             Err(Rejected::BadFcs) => {
                 self.counts.bad_fcs += 1;
-                return None;
+                None
             }
             Err(Rejected::BadHeader) => {
                 self.counts.bad_header += 1;
-                return None;
+                None
             }
-        };
-        self.counts.probe_requests += 1;
+        }
+    }
+
+    /// The record of a probe request.
+    pub fn encode(&mut self, probe: &Probe) -> Recorded<'_> {
         self.value.clear();
-        record::encode(&probe, &self.sensor, &mut self.value);
+        record::encode(probe, &self.sensor, &mut self.value);
         self.key.clear();
         if let Some(source) = probe.source {
             let _writing_to_memory_cannot_fail = write!(self.key, "{source}");
         }
-        Some(Recorded { key: probe.source.map(|_| self.key.as_slice()), value: &self.value })
+        Recorded { key: probe.source.map(|_| self.key.as_slice()), value: &self.value }
     }
 
     /// What became of the frames so far.

@@ -517,6 +517,19 @@ impl Writes<'_> {
         Ok(offset)
     }
 
+    /// Appends a record in the place of the newest of a topic, if that has the same key: of what a key says only the latest counts.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn replace(&mut self, topic: &str, key: &[u8], value: &[u8]) -> Result<i64, SpoolError> {
+        self.connection
+            .prepare_cached(
+                "DELETE FROM records WHERE offset = (SELECT end - 1 FROM topics WHERE topic = ?1) AND topic = ?1 AND key = ?2",
+            )?
+            .execute((topic, key))?;
+        self.append(topic, Some(key), value)
+    }
+
     /// Notes that a topic needs nothing at or below this offset any more. It never goes back.
     ///
     /// # Errors
@@ -586,6 +599,7 @@ pub struct SpoolRecord {
 #[derive(Debug)]
 pub struct SpoolReader {
     connection: Connection,
+    database: PathBuf,
     id: String,
 }
 
@@ -604,13 +618,19 @@ impl SpoolReader {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         let id = id_of(&connection)?;
-        Ok(Some(Self { connection, id }))
+        Ok(Some(Self { connection, database: path, id }))
     }
 
     /// The spool's own random name. A new file is a new source.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The file that it reads.
+    #[must_use]
+    pub fn database(&self) -> &Path {
+        &self.database
     }
 
     /// The records of a topic after an offset (0 for the first), in order: at most `max_records`, and at most `max_bytes` of keys and
@@ -673,6 +693,18 @@ impl SpoolReader {
             "SELECT offset FROM records WHERE offset < ?1 AND topic = ?2 ORDER BY offset LIMIT 1",
         )?;
         Ok(select.query_row((end, topic), |row| row.get(0)).optional()?.unwrap_or(end))
+    }
+
+    /// When the oldest record of a topic after an offset was appended, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn oldest_after(&self, topic: &str, offset: i64) -> Result<Option<i64>, SpoolError> {
+        let end = self.end(topic)?;
+        let mut select = self.connection.prepare_cached(
+            "SELECT timestamp FROM records WHERE offset > ?1 AND offset < ?2 AND topic = ?3 ORDER BY offset LIMIT 1",
+        )?;
+        Ok(select.query_row((offset, end, topic), |row| row.get(0)).optional()?)
     }
 
     /// The offset up to which a topic has been acknowledged by Kafka; 0 for none.

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::recorder::Recorded;
-use crate::spool::{ImportPosition, PCAP, Spool, SpoolError, WhenFull};
+use crate::spool::{ImportPosition, PCAP, SENSORS, Spool, SpoolError, WhenFull};
 
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
@@ -66,13 +66,32 @@ struct State {
     is_writing: bool,
     /// How far the file has been taken that is just being read.
     import: Option<ImportPosition>,
+    /// Key and value of the newest heartbeat, while it is not written.
+    heartbeat: Option<(String, Vec<u8>)>,
     newest: i64,
     acknowledged: i64,
     lost: u64,
+    /// Records that the spool's bounds dropped.
+    dropped: u64,
+    /// Why nothing can be written, while that is so.
+    trouble: Option<String>,
     hurry: bool,
     no_more: bool,
     closed: bool,
     failed: bool,
+}
+
+/// How the spool is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpoolStatus {
+    /// The offset of the newest probe request on the disk since the start; 0 for none.
+    pub newest: i64,
+    /// The offset up to which Kafka has acknowledged them.
+    pub acknowledged: i64,
+    /// Records that were dropped since the start: by the spool's bounds, or because neither disk nor memory could hold them.
+    pub dropped: u64,
+    /// Why nothing can be written, while that is so.
+    pub trouble: Option<String>,
 }
 
 /// What is committed at once.
@@ -81,6 +100,7 @@ struct Batch {
     bytes: Vec<u8>,
     records: Vec<Lengths>,
     imports: Vec<ImportPosition>,
+    heartbeat: Option<(String, Vec<u8>)>,
     is_sealed: bool,
 }
 
@@ -274,6 +294,23 @@ impl Intake {
             .unwrap_or_else(PoisonError::into_inner);
     }
 
+    /// Keeps the newest heartbeat of a sensor, which replaces the one before.
+    pub fn beat(&self, sensor: &str, heartbeat: Vec<u8>) {
+        self.shared.lock().heartbeat = Some((sensor.to_owned(), heartbeat));
+    }
+
+    /// How the spool is.
+    #[must_use]
+    pub fn status(&self) -> SpoolStatus {
+        let state = self.shared.lock();
+        SpoolStatus {
+            newest: state.newest,
+            acknowledged: state.acknowledged,
+            dropped: state.dropped + state.lost,
+            trouble: state.trouble.clone(),
+        }
+    }
+
     /// Notes that nothing at or below this offset is needed any more. It is on the disk soon, and surely after
     /// [`SpoolWriter::finish`].
     pub fn acknowledge(&self, offset: i64) {
@@ -309,7 +346,7 @@ impl Shared {
 
 impl State {
     fn is_flushed(&self) -> bool {
-        self.batches.is_empty() && !self.is_writing
+        self.batches.is_empty() && self.heartbeat.is_none() && !self.is_writing
     }
 }
 
@@ -378,10 +415,15 @@ impl Work {
                 !state.closed && !state.batches.front().is_some_and(is_enough)
             })
             .unwrap_or_else(PoisonError::into_inner);
+        let heartbeat = state.heartbeat.take();
         let batch = state.batches.pop_front().map(|mut batch| {
             batch.seal(state.import.as_ref());
             batch
         });
+        let batch = match heartbeat {
+            Some(_) => Some(Batch { heartbeat, ..batch.unwrap_or_default() }),
+            None => batch,
+        };
         state.is_writing = batch.is_some();
         state.hurry &= !state.batches.is_empty();
         (batch, state.acknowledged, state.closed)
@@ -397,6 +439,7 @@ impl Work {
                     self.say_dropped();
                     if was_said {
                         tracing::info!("the spool {} can be written again", self.spool.directory().display());
+                        self.shared.lock().trouble = None;
                     }
                     if let Some(newest) = newest {
                         self.shared.lock().newest = newest;
@@ -406,6 +449,7 @@ impl Work {
                 Err(error) if self.waits_out(&error) => {
                     if !was_said {
                         self.say_why_waiting(&error);
+                        self.shared.lock().trouble = Some(error.to_string());
                         was_said = true;
                     }
                 }
@@ -459,6 +503,7 @@ impl Work {
     /// At the first, then each time they have doubled: a full spool stays full.
     fn say_dropped(&mut self) {
         let dropped = self.spool.dropped();
+        self.shared.lock().dropped = dropped;
         if dropped >= self.say_at_dropped {
             self.say_at_dropped = dropped * 2;
             tracing::error!(
@@ -488,6 +533,9 @@ fn commit(spool: &mut Spool, batch: &Batch, acknowledged: i64) -> Result<Option<
         let mut newest = None;
         for (key, value) in batch.records() {
             newest = Some(writes.append(PCAP, key, value)?);
+        }
+        if let Some((sensor, heartbeat)) = &batch.heartbeat {
+            writes.replace(SENSORS, sensor.as_bytes(), heartbeat)?;
         }
         for position in &batch.imports {
             writes.note_import(position)?;

@@ -94,7 +94,12 @@ fn deployed(kafka: &Kafka) {
         ("materialize", &[("CONSUMER_GROUP_PREFIX", "probegram-materialize")]),
         (
             "alert",
-            &[("CONSUMER_GROUP", "probegram-alert"), ("TELEGRAM_SECRET", SECRET), ("TELEGRAM_API_URL", &url)],
+            &[
+                ("CONSUMER_GROUP", "probegram-alert"),
+                ("AGGREGATE_GROUP", "probegram-aggregate"),
+                ("TELEGRAM_SECRET", SECRET),
+                ("TELEGRAM_API_URL", &url),
+            ],
         ),
     ];
     for (name, environment) in functions {

@@ -43,6 +43,20 @@ pub struct Kafka {
     admin: AdminClient<DefaultClientContext>,
     _controller_port: Port,
     home: PathBuf,
+    classes: Option<PathBuf>,
+}
+
+/// What a broker is to have beyond the usual.
+#[derive(Default)]
+pub(crate) struct Settings {
+    /// Listeners as `,NAME://127.0.0.1:PORT`, whose protocols stand in the properties.
+    pub(crate) listeners: String,
+    /// Lines of `server.properties`.
+    pub(crate) properties: String,
+    /// Arguments for the formatting of its data.
+    pub(crate) format: Vec<String>,
+    /// A folder of classes beside the jars.
+    pub(crate) classes: Option<PathBuf>,
 }
 
 /// A broker of the cluster; the first is the controller too.
@@ -115,6 +129,11 @@ impl Kafka {
     /// As [`Kafka::start`].
     #[must_use]
     pub fn with_brokers(count: usize) -> Option<Self> {
+        Self::with_settings(count, |_home| Settings::default())
+    }
+
+    /// The same with settings that are made when it is known where the jars are.
+    pub(crate) fn with_settings(count: usize, settings: impl FnOnce(&Path) -> Settings) -> Option<Self> {
         if let Some(missing) = missing() {
             let message = format!("a real Kafka needs {missing}: run `infra/packages test`");
             assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
@@ -122,15 +141,17 @@ impl Kafka {
             return None;
         }
         let home = jars();
+        let settings = settings(&home);
         let controller_port = Port::reserve();
         let nodes: Vec<Node> =
-            (0..count).map(|number| Node::start(&home, number, count, controller_port.number)).collect();
+            (0..count).map(|number| Node::start(&home, number, count, controller_port.number, &settings)).collect();
         let admin = ClientConfig::new()
             .set("bootstrap.servers", addresses(&nodes))
             .set("reconnect.backoff.max.ms", "200")
             .create()
             .expect("an admin client");
-        let mut kafka = Self { nodes, admin, _controller_port: controller_port, home };
+        let classes = settings.classes;
+        let mut kafka = Self { nodes, admin, _controller_port: controller_port, home, classes };
         kafka.wait_until_ready();
         Some(kafka)
     }
@@ -227,7 +248,7 @@ impl Kafka {
         let home = self.home.clone();
         let node = &mut self.nodes[number];
         node.broker.kill();
-        node.broker = broker(&home, node.data.path());
+        node.broker = broker(&home, self.classes.as_deref(), node.data.path());
         self.wait_until_ready();
     }
 
@@ -337,7 +358,7 @@ impl Kafka {
 
 impl Node {
     /// The broker of this number, from 0 on, formatted and started.
-    fn start(home: &Path, number: usize, count: usize, controller: u16) -> Self {
+    fn start(home: &Path, number: usize, count: usize, controller: u16, settings: &Settings) -> Self {
         let port = Port::reserve();
         let data = TempDir::new().expect("a temporary folder");
         let (broker_port, id) = (port.number, number + 1);
@@ -352,7 +373,7 @@ impl Node {
              node.id={id}\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
-             listeners=PLAINTEXT://127.0.0.1:{broker_port}{listeners}\n\
+             listeners=PLAINTEXT://127.0.0.1:{broker_port}{listeners}{}\n\
              log.dirs={}\n\
              auto.create.topics.enable=false\n\
              min.insync.replicas={}\n\
@@ -362,18 +383,22 @@ impl Node {
              transaction.state.log.min.isr=1\n\
              group.initial.rebalance.delay.ms=0\n\
              broker.session.timeout.ms={session_ms}\n\
-             broker.heartbeat.interval.ms={heartbeat_ms}\n",
+             broker.heartbeat.interval.ms={heartbeat_ms}\n\
+             {}",
+            settings.listeners,
             data.path().join("log").display(),
             count.min(2),
+            settings.properties,
         );
         fs::write(data.path().join("server.properties"), properties).expect("the broker's configuration");
-        let formatted = java(home)
+        let formatted = java(home, None)
             .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"])
             .arg(data.path().join("server.properties"))
+            .args(&settings.format)
             .output()
             .expect("java");
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
-        Self { broker: broker(home, data.path()), port, data }
+        Self { broker: broker(home, settings.classes.as_deref(), data.path()), port, data }
     }
 }
 
@@ -381,14 +406,18 @@ fn addresses(nodes: &[Node]) -> String {
     nodes.iter().map(|node| format!("127.0.0.1:{}", node.port.number)).collect::<Vec<_>>().join(",")
 }
 
-fn java(home: &Path) -> Command {
+fn java(home: &Path, classes: Option<&Path>) -> Command {
     let mut java = Command::new("java");
-    java.current_dir(home).args(["-Xmx512m", "-cp", CLASS_PATH]);
+    let class_path = match classes {
+        Some(classes) => format!("{CLASS_PATH}:{}", classes.display()),
+        None => CLASS_PATH.to_owned(),
+    };
+    java.current_dir(home).args(["-Xmx512m", "-cp", &class_path]);
     java
 }
 
-fn broker(home: &Path, data: &Path) -> Running {
-    Running::start(java(home).arg("kafka.Kafka").arg(data.join("server.properties")))
+fn broker(home: &Path, classes: Option<&Path>, data: &Path) -> Running {
+    Running::start(java(home, classes).arg("kafka.Kafka").arg(data.join("server.properties")))
 }
 
 /// What is not installed, of that which a real Kafka needs here.

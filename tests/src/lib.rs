@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub mod alerting;
+pub mod botocore;
 pub mod dynamodb;
+pub mod fake_radio;
 mod fetched;
 pub mod frames;
 pub mod kafka;
@@ -22,9 +24,11 @@ pub mod process;
 pub mod proxy;
 pub mod scheduled_table;
 pub mod schedules;
+pub mod secured_kafka;
 pub mod simulated_mongodb;
 pub mod stage;
 pub mod telegram;
+pub mod virtual_machine;
 
 /// A file or folder of test material that lives beside the workspace, in `../shared`, because it is not ours to
 /// distribute. Without it says on standard error that the test is skipped; the test then returns.

@@ -14,8 +14,10 @@ use state::progress::{Place, Tracker};
 use state::{Source, Table};
 
 use crate::error::Error;
+use crate::event_source_mappings::EventSourceMappings;
 use crate::sighted;
 use crate::watch_list::WatchList;
+use crate::watchdog::Watchdog;
 
 /// The schedule's event is short; a batch of records is not read twice to see what it is.
 const MAX_SCHEDULE_BYTES: usize = 4 * 1024;
@@ -28,6 +30,8 @@ pub struct Context {
     pub group: String,
     /// What sends messages.
     pub post: Post,
+    /// What looks at the sensors.
+    pub watchdog: Watchdog,
     /// Records whose event is older than this are not told, in milliseconds.
     pub max_age_ms: i64,
     /// The present in milliseconds since 1970.
@@ -43,6 +47,8 @@ pub struct Report {
     pub too_old: u64,
     /// Messages that were made, one a destination of an episode that began.
     pub opened: u64,
+    /// Messages of the watchdog that were made.
+    pub noticed: u64,
     /// What went out.
     pub delivered: Delivered,
 }
@@ -51,9 +57,11 @@ impl Context {
     /// How old a record may be, in hours, unless `MAX_AGE_HOURS` says otherwise.
     pub const MAX_AGE_HOURS: u32 = 24;
 
-    /// The context that the function's environment describes: `TABLE_NAME`, `CONSUMER_GROUP`, `TELEGRAM_SECRET` (name or ARN of the
-    /// secret that is the bot's token), and if they are to differ from what is usual `TELEGRAM_API_URL`, `TIME_ZONE` (UTC) and
-    /// `MAX_AGE_HOURS`. The table is reached for only when that is complete.
+    /// The context that the function's environment describes: `TABLE_NAME`, `CONSUMER_GROUP`, `AGGREGATE_GROUP` (whose progress says what
+    /// is counted), `TELEGRAM_SECRET` (name or ARN of the secret that is the bot's token), and if they are to differ from what is usual
+    /// `TELEGRAM_API_URL`, `TIME_ZONE` (UTC) and `MAX_AGE_HOURS`. `WATCHED_FUNCTIONS` has the watchdog look at the event source mappings
+    /// of these functions (with commas) and of this one, `INGEST_STALLED_AFTER_MINUTES` at how old the newest record is. The table is
+    /// reached for only when that is complete.
     ///
     /// # Errors
     /// [`Incomplete`] names all variables that are missing or unreadable.
@@ -61,17 +69,29 @@ impl Context {
         let mut environment = Environment::of_a_function();
         let name = environment.required("TABLE_NAME");
         let group = environment.required("CONSUMER_GROUP");
+        let aggregate_group = environment.required("AGGREGATE_GROUP");
         let secret = environment.required("TELEGRAM_SECRET");
         let api_url =
             environment.optional("TELEGRAM_API_URL").unwrap_or_else(|| telegram::client::API_URL.to_owned());
         let time_zone = environment.optional::<ZoneName>("TIME_ZONE").map_or(TimeZone::UTC, |zone| zone.0);
         let max_age_hours = environment.optional("MAX_AGE_HOURS").unwrap_or(Self::MAX_AGE_HOURS);
+        let mut watched = environment.list::<String>("WATCHED_FUNCTIONS");
+        let own_name = environment.optional::<String>("AWS_LAMBDA_FUNCTION_NAME");
+        let stalled_after = environment.optional::<std::num::NonZeroU32>("INGEST_STALLED_AFTER_MINUTES");
         environment.check()?;
+        let mut watchdog = Watchdog::of(aggregate_group);
+        watchdog.settings.ingest_stalled_after_ms = stalled_after.map(|minutes| minutes_ms(minutes.get()));
+        if !watched.is_empty() {
+            // its own name, too, would be a circle in the template
+            watched.extend(own_name);
+            let client = aws_sdk_lambda::Client::new(&runtime::aws::config().await);
+            watchdog.mappings = Some(EventSourceMappings::of(client, watched));
+        }
         let table = table(name).await;
         let telegram = Telegram::by_secret(SecretPlace::SecretsManager(secret), api_url);
         let now_ms = runtime::clock::now_ms;
         let post = Post::new(table.clone(), time_zone, now_ms, telegram);
-        Ok(Self { table, group, post, max_age_ms: Self::max_age_ms(max_age_hours), now_ms })
+        Ok(Self { table, group, post, watchdog, max_age_ms: Self::max_age_ms(max_age_hours), now_ms })
     }
 
     /// Hours in milliseconds.
@@ -88,8 +108,7 @@ impl Context {
 /// When the table does not answer: the batch has to be delivered again, which tells nothing twice.
 pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error> {
     if is_of_schedule(event.get()) {
-        let delivered = context.post.round().await?;
-        return Ok(Report { delivered, ..Report::default() });
+        return round(context).await;
     }
     let batch = KafkaEvent::read(event)?;
     let mut report = Report::default();
@@ -133,6 +152,31 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
     });
     tracing::debug!(?report, watches = ?list.count(), "absorbed a batch");
     Ok(report)
+}
+
+/// What the schedule calls for: what is wrong is made known, and what is due is sent. The one does not hold up the other.
+async fn round(context: &Context) -> Result<Report, Error> {
+    let made = context.watchdog.round(&context.table, context.now_ms).await;
+    let made = made.inspect_err(|error| {
+        tracing::warn!(error = runtime::log::with_causes(error), "the watchdog could not look at everything");
+    });
+    let mut delivered = match &made {
+        Ok(made) => context.post.deliver(made).await.unwrap_or_else(|error| {
+            let error = runtime::log::with_causes(&error);
+            tracing::warn!(error, "messages of the watchdog have to wait");
+            Delivered::default()
+        }),
+        Err(_in_the_log) => Delivered::default(),
+    };
+    delivered += context.post.round().await?;
+    let noticed = made?.len() as u64;
+    Ok(Report { noticed, delivered, ..Report::default() })
+}
+
+/// Minutes in milliseconds.
+#[must_use]
+pub const fn minutes_ms(minutes: u32) -> i64 {
+    minutes as i64 * 60 * 1000
 }
 
 /// Whether an event is the schedule's: what `template.yaml` gives it, or what EventBridge sends by itself.

@@ -20,6 +20,7 @@ async fn main() -> anyhow::Result<()> {
                 ("RecordsMatched", report.matched),
                 ("RecordsTooOld", report.too_old),
                 ("EpisodesOpened", report.opened),
+                ("NoticesMade", report.noticed),
                 ("MessagesSent", report.delivered.sent),
                 ("MessagesEdited", report.delivered.edited),
                 ("MessagesDigested", report.delivered.digested),

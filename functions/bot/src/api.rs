@@ -9,6 +9,7 @@ use state::search;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::health::{self, HealthBody};
 use crate::status;
 use runtime::zoned::for_programs;
 
@@ -100,9 +101,22 @@ async fn try_answer(question: Question, context: &Context) -> Result<Answer, Err
         }
         Question::Status => {
             let group = state::generation::consumer_group(&context.aggregate_group, generation);
-            Answer::ok(&status::status(&context.table, generation, &group, &context.positions).await?)
+            let (progress, health) = futures::try_join!(
+                status::status(&context.table, generation, &group, &context.positions),
+                health::look(&context.table, now_ms)
+            )?;
+            Answer::ok(&StatusBody { progress, health: health.for_programs() })
         }
     })
+}
+
+/// The answer to `GET /v1/status`.
+#[derive(Serialize)]
+struct StatusBody<'a> {
+    #[serde(flatten)]
+    progress: status::Status,
+    #[serde(flatten)]
+    health: HealthBody<'a>,
 }
 
 /// A device and what it is called.

@@ -18,7 +18,7 @@ const OF_MEMBERS: &[(&str, &str)] = &[
     ("ignored", "Devices that are ignored"),
     ("quiet", "When alerts make no sound: /quiet 22:00-07:00 or off"),
     ("timezone", "Times in your time zone: /timezone Europe/London"),
-    ("status", "How far the counting is, and what cannot be delivered"),
+    ("status", "How far the counting is, how the sensors are, and what cannot be delivered"),
     ("help", "What you can ask"),
 ];
 
@@ -31,6 +31,7 @@ const OF_OWNERS: &[(&str, &str)] = &[
     ("hook", "Alerts to a webhook too: /hook URL json, slack or ntfy"),
     ("hooks", "Outgoing webhooks"),
     ("unhook", "Remove a webhook: /unhook ID"),
+    ("health", "Word of sensors in trouble: /health on or off"),
 ];
 
 /// The commands of a role, with a line about each.

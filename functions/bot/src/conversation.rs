@@ -74,6 +74,7 @@ async fn try_answer(text: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
         ("ignored", _) => settings::ignored(&asking.chat, asking).await,
         ("quiet", asked) => settings::quiet(asked, asking).await,
         ("timezone", asked) => settings::time_zone(asked, asking).await,
+        ("health", asked) => settings::health(asked, asking).await,
         ("status", _) => report::status(asking).await,
         ("allow", "") => Ok(reply::usage("/allow 4242424242 member").into()),
         ("allow", asked) => members::allow(asked, asking).await,

@@ -6,7 +6,7 @@
 //! | `GET /v1/devices/{mac}` | what a device looked for |
 //! | `GET /v1/devices?name=…` | which devices have that in their name or address |
 //! | `GET /v1/ssids/{ssid}`, `GET /v1/ssids?hex=…` | who looked for a network; `&after=` the last page's `next` |
-//! | `GET /v1/status` | how far the table is behind the log |
+//! | `GET /v1/status` | how far the table is behind the log, and how the sensors are |
 
 use aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use aws_lambda_events::encodings::Body;

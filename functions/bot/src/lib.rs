@@ -11,6 +11,7 @@ mod devices;
 mod dry_run;
 mod error;
 pub mod handler;
+mod health;
 mod hooks;
 mod members;
 mod naming;

@@ -266,13 +266,14 @@ const HELP: &str = "I hear which Wi-Fi networks devices look for.\n\n\
     /shared on|off – the watch list that all chats share\n\
     /ignore NAME · /unignore NAME · /ignored – devices that you know\n\
     /quiet 22:00-07:00 · /timezone Europe/London – how you are told\n\
-    /status – how far the counting is\n\
+    /status – how far the counting is, and how the sensors are\n\
     /help – this text\n";
 
 const HELP_OF_OWNERS: &str = "\nFor owners:\n\
     /invite – a link that lets a chat in (/invite owner)\n\
     /allow ID · /disallow ID · /chats – who may ask\n\
-    /hook URL · /hooks · /unhook ID – alerts to a webhook too (json, slack or ntfy)\n";
+    /hook URL · /hooks · /unhook ID – alerts to a webhook too (json, slack or ntfy)\n\
+    /health on|off – word when a sensor, or the way from it, is in trouble, and when it is well again\n";
 
 const HELP_END: &str = "\nA device that looks for a watched network is told at once and once; that message counts what follows, \
     until the device was silent for the quiet time (15 min).\n\

@@ -1,4 +1,4 @@
-//! How things are, for people: how far the counting is, what waits, and to whom nothing is sent any more.
+//! How things are, for people: how far the counting is, how the sensors are, what waits, and to whom nothing is sent any more.
 
 use delivery::hook::host_of;
 use domain::{EventTime, Origin};
@@ -9,7 +9,7 @@ use telegram::Text;
 use crate::asking::Asking;
 use crate::error::Error;
 use crate::reply::{self, Reply};
-use crate::{status, watching};
+use crate::{health, status, watching};
 
 /// So many messages that wait are counted.
 const MAX_WAITING: i32 = 100;
@@ -27,7 +27,9 @@ pub(crate) async fn status(asking: &Asking<'_>) -> Result<Reply, Error> {
         .iter()
         .filter(|watch| asking.chat.wants(watch))
         .partition(|watch| watch.origin == Origin::Topic);
-    let mut text = Text::from(progress.in_words()).plain(format!(
+    let sensors = health::look(&context.table, asking.now_ms).await?;
+    let text = Text::from(progress.in_words()).append(sensors.in_words(&asking.zone));
+    let mut text = text.plain(format!(
         "\n👁 {} of this chat, {} from topic ssid_alert_list",
         if own.len() == 1 { "1 watch".to_owned() } else { format!("{} watches", own.len()) },
         shared.len()

@@ -115,6 +115,28 @@ pub(crate) async fn quiet(asked: &str, asking: &Asking<'_>) -> Result<Reply, Err
     .into())
 }
 
+/// `/health on|off`: whether this chat, one of an owner, is told when a sensor, or the way from it, is in trouble.
+pub(crate) async fn health(asked: &str, asking: &Asking<'_>) -> Result<Reply, Error> {
+    let off = match asked.to_lowercase().as_str() {
+        "on" => false,
+        "off" => true,
+        _ => {
+            let is = if asking.chat.health_off { "not told" } else { "told" };
+            let text = Text::new().plain(format!(
+                "🩺 This chat is {is} when a sensor, or the way from it, is in trouble: "
+            ));
+            return Ok(text.code("/health on").plain(" or ").code("/health off").into());
+        }
+    };
+    chats::change(asking.table(), asking.chat.id, |chat| chat.health_off = off).await?;
+    Ok(if off {
+        "🩺 This chat is not told any more when a sensor is in trouble. /status says how all are."
+    } else {
+        "🩺 This chat is told when a sensor, or the way from it, is in trouble, and when it is well again."
+    }
+    .into())
+}
+
 fn in_words((from, to): (u16, u16), asking: &Asking<'_>) -> String {
     let time = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
     let zone = asking.zone.iana_name().unwrap_or("UTC");

@@ -82,7 +82,7 @@ impl Positions {
     }
 }
 
-/// The answer to `GET /v1/status`.
+/// How far the table is, in the answer to `GET /v1/status`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
     /// Whether everything in the log is in the table; `null` where nobody knows the log's end (AWS).

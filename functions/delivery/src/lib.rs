@@ -1,4 +1,4 @@
-//! Messages out: how an alert is told, and the one routine that sends it and tells more in it later.
+//! Messages out: how an alert is told, and that something is wrong, and the one routine that sends it and tells more in it later.
 //!
 //! `alert` calls it for the messages that it has just made, and every minute for those that are due; `bot` to write under a message
 //! what somebody did by its buttons. Where a message goes, a chat or an outgoing webhook, makes no difference to the promise: at
@@ -7,6 +7,7 @@
 mod alert_text;
 mod digest_text;
 pub mod hook;
+mod notice_text;
 pub mod post;
 pub mod telegram;
 

@@ -12,7 +12,7 @@ use runtime::zoned::for_programs;
 use serde_json::{Value, json};
 use state::chats::{self, Chat};
 use state::hooks::{self, Hook};
-use state::messages::{self, Alert, Claim, Content, Destination, Message, MessageId, State};
+use state::messages::{self, Alert, Claim, Content, Destination, Message, MessageId, Notice, State};
 use state::names::{self, Names, View};
 use state::outbox::{self, Slot};
 use state::{Error, Table, device, episodes};
@@ -23,7 +23,7 @@ use telegram::{Client, Text};
 use crate::alert_text::Others;
 use crate::hook::{HookError, Poster, Told};
 use crate::telegram::Telegram;
-use crate::{alert_text, digest_text};
+use crate::{alert_text, digest_text, notice_text};
 
 /// Destinations that are served at once.
 const CONCURRENCY: usize = 8;
@@ -108,6 +108,8 @@ struct Telling {
     data: Value,
     /// So many probe requests it tells of.
     shown: u64,
+    /// Whether it makes no sound at any time.
+    is_silent: bool,
 }
 
 impl Post {
@@ -171,24 +173,32 @@ impl Post {
         let Some(free) = outbox::free_slots(&self.table, to, now_ms).await? else {
             return Ok(Delivered::default());
         };
-        let (mut alerts, mut digests, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut new, mut digests, mut told) = (Vec::new(), Vec::new(), Vec::new());
         let mut oldest = i64::MAX;
         for message in messages::find(&self.table, &due).await? {
             match (&message.state, &message.content) {
-                (State::Pending, Content::Alert(_)) => {
+                (State::Pending, Content::Alert(_) | Content::Notice(_)) => {
                     oldest = oldest.min(message.made_ms);
-                    alerts.push(message.id);
+                    new.push(message);
                 }
                 (State::Pending, Content::Digest(_)) => digests.push(message.id),
                 _ => told.push(message.id),
             }
         }
-        if alerts.len() > free && oldest <= now_ms.saturating_sub(DIGEST_AFTER_MS) {
-            let members = std::mem::take(&mut alerts);
-            digests.extend(messages::begin_digest(&self.table, to, chat, members, now_ms).await?);
+        if new.len() > free && oldest <= now_ms.saturating_sub(DIGEST_AFTER_MS) {
+            // what is wrong with a sensor does not drown among devices
+            let is_notice = |message: &Message| matches!(message.content, Content::Notice(_));
+            let (notices, alerts): (Vec<_>, Vec<_>) = std::mem::take(&mut new).into_iter().partition(is_notice);
+            for members in [notices, alerts] {
+                let members = members.into_iter().map(|message| message.id).collect();
+                digests.extend(messages::begin_digest(&self.table, to, chat, members, now_ms).await?);
+            }
         }
         told.truncate(MAX_EDITS);
-        let all: Vec<&MessageId> = digests.iter().chain(alerts.iter().take(free)).chain(&told).collect();
+        // in the order in which they were made: what had to wait is due later than what came after it
+        new.sort_by_key(|message| message.made_ms);
+        let new = new.iter().map(|message| &message.id).take(free);
+        let all: Vec<&MessageId> = digests.iter().chain(new).chain(&told).collect();
         self.deliver_in_order(to, all).await
     }
 
@@ -210,16 +220,27 @@ impl Post {
         let Some(claim) = messages::claim(&self.table, id, (self.now_ms)()).await? else {
             return Ok((delivered, true));
         };
-        let told = match (&claim.message.state, &claim.message.content) {
-            (State::Pending, Content::Alert(alert)) => {
-                if let Slot::After(later) = outbox::take_slot(&self.table, to, (self.now_ms)()).await? {
-                    // those after it are due as they are: the next round sends them, or a digest of them
-                    claim.defer(&self.table, later).await?;
-                    delivered.deferred = 1;
-                    return Ok((delivered, false));
-                }
-                self.alert(&claim.message, alert).await?
-            }
+        let (state, content) = (&claim.message.state, &claim.message.content);
+        if let (State::Pending, Content::Notice(notice)) = (state, content)
+            && let Some(before) = &notice.follows
+            && self.is_pending(before).await?
+        {
+            let later = self.next_try(&claim.message);
+            claim.defer(&self.table, later).await?;
+            delivered.deferred = 1;
+            return Ok((delivered, true));
+        }
+        if matches!((state, content), (State::Pending, Content::Alert(_) | Content::Notice(_)))
+            && let Slot::After(later) = outbox::take_slot(&self.table, to, (self.now_ms)()).await?
+        {
+            // those after it are due as they are: the next round sends them, or a digest of them
+            claim.defer(&self.table, later).await?;
+            delivered.deferred = 1;
+            return Ok((delivered, false));
+        }
+        let told = match (state, content) {
+            (State::Pending, Content::Alert(alert)) => self.alert(&claim.message, alert).await?,
+            (State::Pending, Content::Notice(notice)) => self.notice(&claim.message, notice).await?,
             (State::Pending, Content::Digest(members)) => {
                 let Some((told, count)) = self.digest(&claim.message, members).await? else {
                     // somebody else has sent them all, or has them in another digest
@@ -249,6 +270,11 @@ impl Post {
         };
         let goes_on = self.note(to, claim, outcome, told.shown, was_sent, &mut delivered).await?;
         Ok((delivered, goes_on))
+    }
+
+    async fn is_pending(&self, id: &MessageId) -> Result<bool, Error> {
+        let found = messages::find(&self.table, std::slice::from_ref(id)).await?;
+        Ok(found.iter().any(|message| message.state == State::Pending))
     }
 
     /// Notes how an attempt has ended; whether it is worth going on with this destination.
@@ -324,6 +350,21 @@ impl Post {
                 data
             },
             shown: alert.counted.count,
+            is_silent: false,
+        })
+    }
+
+    /// What a notice tells.
+    async fn notice(&self, message: &Message, notice: &Notice) -> Result<Telling, Error> {
+        let chat = chats::follow(&self.table, message.chat).await?;
+        Ok(Telling {
+            text: notice_text::text(notice, &self.zone_of(chat.as_ref())),
+            keyboard: None,
+            kind: "sensor.notice",
+            data: notice_data(notice, message.chat),
+            shown: 0,
+            // as the seed has it: that all is well need not wake anybody
+            is_silent: notice.well_since.is_some(),
         })
     }
 
@@ -355,19 +396,33 @@ impl Post {
         let _taken: Vec<bool> =
             futures::stream::iter(work.collect::<Vec<_>>()).buffered(CONCURRENCY).try_collect().await?;
         let found = messages::find(&self.table, members).await?;
-        let alerts: Vec<&Alert> = found
-            .iter()
-            .filter(|message| message.state == State::Digested(digest.id.clone()))
-            .filter_map(|message| match &message.content {
-                Content::Alert(alert) => Some(&**alert),
-                Content::Digest(_) => None,
-            })
-            .collect();
-        if alerts.is_empty() {
+        let (mut alerts, mut notices): (Vec<&Alert>, Vec<&Notice>) = (Vec::new(), Vec::new());
+        for message in found.iter().filter(|message| message.state == State::Digested(digest.id.clone())) {
+            match &message.content {
+                Content::Alert(alert) => alerts.push(alert),
+                Content::Notice(notice) => notices.push(notice),
+                Content::Digest(_) => {}
+            }
+        }
+        if alerts.is_empty() && notices.is_empty() {
             return Ok(None);
         }
         let chat = chats::follow(&self.table, digest.chat).await?;
         let zone = self.zone_of(chat.as_ref());
+        if alerts.is_empty() {
+            // of one kind all are: see `serve`
+            let listed = notices.iter().take(MAX_LISTED).map(|notice| notice_data(notice, digest.chat));
+            let listed: Vec<Value> = listed.collect();
+            let told = Telling {
+                text: notice_text::digest(&notices, &zone),
+                keyboard: None,
+                kind: "sensor.digest",
+                data: json!({"notices": listed, "notice_count": notices.len(), "chat": digest.chat}),
+                shown: 0,
+                is_silent: notices.iter().all(|notice| notice.well_since.is_some()),
+            };
+            return Ok(Some((told, notices.len() as u64)));
+        }
         let listed: Vec<&Alert> = alerts.iter().take(MAX_LISTED).copied().collect();
         let macs = listed.iter().map(|alert| alert.mac);
         let names = self.names(macs, chat.map_or(digest.chat, |chat| chat.id)).await;
@@ -379,6 +434,7 @@ impl Post {
             kind: "probe.digest",
             data: json!({"alerts": listed, "alert_count": alerts.len(), "chat": digest.chat}),
             shown: 0,
+            is_silent: false,
         };
         Ok(Some((told, alerts.len() as u64)))
     }
@@ -461,7 +517,7 @@ impl Post {
         }
         let zone = self.zone_of(Some(chat));
         let is_quiet = chat.quiet.is_some_and(|quiet| is_within(quiet, (self.now_ms)(), &zone));
-        let new = telegram::Message::new(chat.id, text).silent(is_quiet);
+        let new = telegram::Message::new(chat.id, text).silent(is_quiet || told.is_silent);
         let new = match &told.keyboard {
             Some(keyboard) => new.with_keyboard(keyboard.clone()),
             None => new,
@@ -553,6 +609,19 @@ fn data(alert: &Alert, names: Option<&Names>) -> Value {
         "sensor": alert.sensor,
         "probe_count": alert.counted.count,
         "last_probe": for_programs(alert.counted.last),
+    })
+}
+
+/// A notice for programs.
+fn notice_data(notice: &Notice, chat: i64) -> Value {
+    json!({
+        "sensor": notice.sensor,
+        "kind": notice.kind,
+        "reason": notice_text::in_words(&notice.reason, &TimeZone::UTC),
+        "since": for_programs(notice.since),
+        "well_since": notice.well_since.and_then(for_programs),
+        "latest_ingest": notice.ingest.and_then(|ingest| ingest.latest).and_then(for_programs),
+        "chat": chat,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! * What the air says: [`link_layer`] finds the 802.11 frame in what a capture holds, `probe_request` reads it.
 //! * What the topic says: [`record`] turns a [`Probe`] into a record of topic `pcap` and back, in every form it has had.
-//! * What topic `sensors` says: [`heartbeat`].
+//! * What topic `sensors` says: [`heartbeat`]; what is wrong then, and when it is told: [`watchdog`].
 //! * What we keep: [`tally`], a commutative monoid over probes.
 //! * What somebody wants to hear of: [`watch`], and when it is told: [`episode`].
 
@@ -29,6 +29,7 @@ pub mod ssid;
 pub mod tally;
 pub mod vendor;
 pub mod watch;
+pub mod watchdog;
 
 pub use document::{Collection, Document};
 pub use episode::{Episode, Sighting, Who};

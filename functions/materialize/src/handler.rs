@@ -1,4 +1,4 @@
-//! One invocation: a batch of Kafka records in, the watch list and the names of devices brought up to date.
+//! One invocation: a batch of Kafka records in; the watch list, the names of devices and what sensors say brought up to date.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use runtime::kafka_event::Record;
 use serde_json::value::RawValue;
 use state::merge::Effort;
 use state::progress::{Place, Tracker};
-use state::{Source, Table, documents, quarantine, watches};
+use state::{Source, Table, documents, quarantine, sensors, watches};
 
 use crate::batch::{self, Decode, Sorted};
 use crate::error::Error;
@@ -36,6 +36,8 @@ pub struct Topics {
     pub clients: String,
     /// The network's own devices, by the same.
     pub devices: String,
+    /// What sensors say of themselves.
+    pub sensors: String,
 }
 
 impl Default for Topics {
@@ -44,6 +46,7 @@ impl Default for Topics {
             watch_list: "ssid_alert_list".to_owned(),
             clients: "unifi.ace.user".to_owned(),
             devices: "unifi.ace.device".to_owned(),
+            sensors: "sensors".to_owned(),
         }
     }
 }
@@ -57,6 +60,8 @@ pub struct Report {
     pub deleted: u64,
     /// Records that say something of a document.
     pub documents: u64,
+    /// Records that say something of a sensor.
+    pub sensors: u64,
     /// Records of a topic that means nothing here.
     pub ignored: u64,
     /// Records that cannot be read.
@@ -67,7 +72,7 @@ pub struct Report {
 
 impl Context {
     /// The context that the function's environment describes: `TABLE_NAME` and `CONSUMER_GROUP_PREFIX`, and if topics are called
-    /// otherwise than usual `WATCH_LIST_TOPIC`, `CLIENTS_TOPIC`, `DEVICES_TOPIC`. The table is reached for only when that is complete.
+    /// otherwise than usual `WATCH_LIST_TOPIC`, `CLIENTS_TOPIC`, `DEVICES_TOPIC`, `SENSORS_TOPIC`. The table is reached for only when that is complete.
     ///
     /// # Errors
     /// [`Incomplete`] names all variables that are missing or unreadable.
@@ -81,6 +86,7 @@ impl Context {
             watch_list: topic("WATCH_LIST_TOPIC", usual.watch_list),
             clients: topic("CLIENTS_TOPIC", usual.clients),
             devices: topic("DEVICES_TOPIC", usual.devices),
+            sensors: topic("SENSORS_TOPIC", usual.sensors),
         };
         environment.check()?;
         let table = table(name).await;
@@ -112,7 +118,7 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
     let topics = &context.topics;
     for ((topic, partition), records) in &batch.partitions {
         let partition = Partition { topic, number: *partition, records, context };
-        match &**topic {
+        match base(topic) {
             name if name == topics.watch_list => partition.absorb_watch_list(&mut report).await?,
             name if name == topics.clients => {
                 partition.absorb_documents(Collection::Client, &mut report).await?;
@@ -120,6 +126,7 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
             name if name == topics.devices => {
                 partition.absorb_documents(Collection::Device, &mut report).await?;
             }
+            name if name == topics.sensors => partition.absorb_sensors(&mut report).await?,
             _ => *unknown.entry(topic).or_default() += records.len() as u64,
         }
     }
@@ -130,6 +137,11 @@ pub async fn handle(event: &RawValue, context: &Context) -> Result<Report, Error
     }
     tracing::debug!(?report, "absorbed a batch");
     Ok(report)
+}
+
+/// What a topic is called: that of a spool that is read directly has the spool's id behind it. See [`Source`].
+fn base(topic: &str) -> &str {
+    topic.split_once('@').map_or(topic, |(base, _spool)| base)
 }
 
 /// The records of one partition.
@@ -167,6 +179,18 @@ impl Partition<'_> {
         Ok(())
     }
 
+    /// Brings what sensors say up to date.
+    async fn absorb_sensors(&self, report: &mut Report) -> Result<(), Error> {
+        let (table, now_ms) = (&self.context.table, (self.context.now_ms)());
+        let sorted = self
+            .absorb(crate::sensors::decode, report, async |source, records| {
+                sensors::absorb(table, source, records, now_ms).await
+            })
+            .await?;
+        report.sensors += sorted.said.len() as u64;
+        Ok(())
+    }
+
     /// Reads the records and has them absorbed, between the two looks at the progress.
     async fn absorb<T>(
         &self,
@@ -177,7 +201,7 @@ impl Partition<'_> {
         let table = &self.context.table;
         let place = |record: &Record<'_>| Place { offset: record.offset, timestamp: record.timestamp };
         let places: Vec<Place> = self.records.iter().map(place).collect();
-        let tracker = Tracker::new(table, &self.context.group(self.topic), self.topic, self.number);
+        let tracker = Tracker::new(table, &self.context.group(base(self.topic)), self.topic, self.number);
         let progress = tracker.begin(&places).await?;
         let source = Source { topic: self.topic.to_owned(), life: progress.life, partition: self.number };
 

@@ -5,6 +5,7 @@ mod batch;
 mod documents;
 pub mod error;
 pub mod handler;
+mod sensors;
 mod watch_list;
 
 pub use error::Error;

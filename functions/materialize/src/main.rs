@@ -20,6 +20,7 @@ async fn main() -> anyhow::Result<()> {
                 ("RecordsListed", report.listed),
                 ("RecordsDeleted", report.deleted),
                 ("DocumentsTold", report.documents),
+                ("HeartbeatsTold", report.sensors),
                 ("RecordsIgnored", report.ignored),
                 ("RecordsQuarantined", report.quarantined),
                 ("ItemsRead", report.effort.reads),

@@ -75,6 +75,8 @@ pub struct Chat {
     pub mutes: BTreeMap<WatchId, EventTime>,
     /// Devices that it does not want to hear of.
     pub ignored: BTreeSet<Mac>,
+    /// Whether it does not want to hear of sensors in trouble. Members never do.
+    pub health_off: bool,
     /// Counts the writes of the item: its guard.
     version: i64,
 }
@@ -97,6 +99,7 @@ impl Chat {
             off: BTreeSet::new(),
             mutes: BTreeMap::new(),
             ignored: BTreeSet::new(),
+            health_off: false,
             version: 0,
         }
     }
@@ -114,6 +117,12 @@ impl Chat {
     #[must_use]
     pub fn is_muted(&self, watch: WatchId, now_ms: i64) -> bool {
         self.mutes.get(&watch).is_some_and(|until| *until > now_ms)
+    }
+
+    /// Whether it is told when a sensor, or the way from it, is in trouble.
+    #[must_use]
+    pub fn wants_health(&self) -> bool {
+        self.role == Role::Owner && !self.health_off && self.is_reached()
     }
 
     /// Whether anything is sent to it.
@@ -158,6 +167,7 @@ impl Chat {
                 .into_iter()
                 .map(|mac| mac.parse().map_err(|_no_mac| item.unreadable("ignored")))
                 .collect::<Result<_, _>>()?,
+            health_off: item.optional_number::<u8>("health_off")?.is_some(),
             version: item.number("version")?,
             id,
         })
@@ -185,6 +195,9 @@ impl Chat {
         }
         if self.shared_off {
             item.put("shared_off", item::number(1));
+        }
+        if self.health_off {
+            item.put("health_off", item::number(1));
         }
         // a set of DynamoDB is never empty
         if !self.off.is_empty() {

@@ -405,7 +405,7 @@ mod tests {
     fn counts(step: &Step) -> Vec<u64> {
         let count = |message: &Message| match &message.content {
             Content::Alert(alert) => alert.counted.count,
-            Content::Digest(_) => 0,
+            Content::Digest(_) | Content::Notice(_) => 0,
         };
         step.messages.iter().map(count).collect()
     }

@@ -7,6 +7,7 @@ use domain::{Day, Mac, Origin, Pattern, Ssid, WatchId, Who};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 
 use crate::Source;
+use crate::watchdog::Subject;
 
 /// What stands for itself in a key: an SSID of plain text stays readable. At most 3 × 255 bytes, and a sort key holds 1,024.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -242,6 +243,47 @@ pub fn chat(id: i64) -> Key {
     Key { pk: CHATS.to_owned(), sk: id.to_string() }
 }
 
+/// Partition key of what sensors say of themselves.
+pub const SENSORS: &str = "SENSORS";
+
+/// What a source says of a sensor.
+#[must_use]
+pub fn sensor(name: &str, source: &Source) -> Key {
+    Key { pk: SENSORS.to_owned(), sk: format!("{}#{source}", percent_encode(name.as_bytes(), ENCODED)) }
+}
+
+/// The name of a sensor, from its sort key.
+#[must_use]
+pub fn sensor_of(sk: &str) -> Option<String> {
+    let (encoded, _source) = sk.split_once('#')?;
+    Some(percent_decode_str(encoded).decode_utf8().ok()?.into_owned())
+}
+
+/// Partition key of what the watchdog remembers.
+pub const WATCHDOG: &str = "WATCHDOG";
+/// Sort key of what it remembers of the way from Kafka into the table.
+const WAY: &str = "WAY";
+
+/// What the watchdog remembers of a subject.
+#[must_use]
+pub fn watchdog(subject: &Subject) -> Key {
+    let sk = match subject {
+        Subject::Sensor(name) => format!("SENSOR#{}", percent_encode(name.as_bytes(), ENCODED)),
+        Subject::Way => WAY.to_owned(),
+    };
+    Key { pk: WATCHDOG.to_owned(), sk }
+}
+
+/// What is watched, from its sort key.
+#[must_use]
+pub fn subject_of(sk: &str) -> Option<Subject> {
+    if sk == WAY {
+        return Some(Subject::Way);
+    }
+    let name = percent_decode_str(sk.strip_prefix("SENSOR#")?).decode_utf8().ok()?;
+    Some(Subject::Sensor(name.into_owned()))
+}
+
 /// Partition key of the outgoing webhooks.
 pub const HOOKS: &str = "HOOKS";
 
@@ -377,6 +419,16 @@ mod tests {
             let key = document("unifi.ace.user", &id);
             prop_assert_eq!(topic_and_id(&key.pk), Some(("unifi.ace.user", id)));
             prop_assert_eq!(key.sk, "DOCUMENT");
+        }
+
+        #[test]
+        fn a_sensor_is_read_from_its_keys(name in ".{1,60}") {
+            let key = sensor(&name, &source());
+            prop_assert!(key.sk.len() <= 1_024);
+            prop_assert_eq!(sensor_of(&key.sk), Some(name.clone()));
+            let subject = Subject::Sensor(name);
+            prop_assert_eq!(subject_of(&watchdog(&subject).sk), Some(subject));
+            prop_assert_eq!(subject_of(&watchdog(&Subject::Way).sk), Some(Subject::Way));
         }
 
         #[test]

@@ -26,11 +26,13 @@ pub mod quarantine;
 mod random;
 pub mod recent;
 pub mod search;
+pub mod sensors;
 pub mod source;
 pub mod ssid;
 pub mod table;
 pub mod tallies;
 pub mod updates;
+pub mod watchdog;
 pub mod watches;
 
 pub use error::Error;

@@ -8,6 +8,7 @@ use std::fmt;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use domain::watchdog::{News, Piece, Reason};
 use domain::{EventTime, Mac, Pattern, Ssid, WatchId, Who};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::item::{self, Attributes, Item as _};
 use crate::key::{self, Key};
 use crate::table::{Backoff, Expect, Put, Table, Update};
+use crate::watchdog::Subject;
 
 /// How long a message is kept after it was made, in milliseconds: its buttons work as long.
 pub const KEPT_MS: i64 = 14 * 24 * 60 * 60 * 1000;
@@ -65,6 +67,14 @@ impl MessageId {
     #[must_use]
     pub fn of_opening(to: &Destination, watch: WatchId, source: &str, offset: i64) -> Self {
         Self::of(&format!("{to}#{watch}#{source}#{offset}"))
+    }
+
+    /// The id of the message that something is wrong, of this kind and first seen at this time (milliseconds since 1970), or that it is
+    /// well again: a second round that tells the same gives the same id.
+    #[must_use]
+    pub fn of_notice(to: &Destination, subject: &Subject, kind: &str, seen_ms: i64, news: News) -> Self {
+        let subject = key::watchdog(subject).sk;
+        Self::of(&format!("NOTICE#{to}#{subject}#{seen_ms}#{news:?}#{kind}"))
     }
 
     /// The id of a digest that begins with this message, made at this time (milliseconds since 1970).
@@ -121,6 +131,8 @@ pub struct Message {
 pub enum Content {
     /// That an episode began.
     Alert(Box<Alert>),
+    /// That a sensor, or the way from it, is in trouble, or well again.
+    Notice(Box<Notice>),
     /// What other messages would have told, which were too many.
     Digest(Vec<MessageId>),
 }
@@ -148,6 +160,32 @@ pub struct Alert {
     pub sensor: Option<String>,
     /// What has come of it so far.
     pub counted: Counted,
+}
+
+/// Something that is wrong, or was, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Of which sensor; `None` for the way from Kafka into the table.
+    pub sensor: Option<String>,
+    /// What kind of, as in [`domain::watchdog::Condition`].
+    pub kind: String,
+    /// What is wrong, or was.
+    pub reason: Reason,
+    /// Since when, in milliseconds since 1970.
+    pub since: EventTime,
+    /// Since when it is well again, in milliseconds since 1970.
+    pub well_since: Option<EventTime>,
+    /// If it is that nothing comes in.
+    pub ingest: Option<Ingest>,
+    /// The message before which it is not sent: that it is well again is not told before that something was wrong.
+    pub follows: Option<MessageId>,
+}
+
+/// That nothing comes in, or that it does again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ingest {
+    /// When the newest record came in, in milliseconds since 1970; `None` when none ever did.
+    pub latest: Option<EventTime>,
 }
 
 /// How far an episode has come.
@@ -202,6 +240,28 @@ impl Message {
                 let members = members.iter().map(|id| item::text(&id.0)).collect();
                 item.put("members", AttributeValue::L(members));
             }
+            Content::Notice(notice) => {
+                let piece = |piece: &Piece| match piece {
+                    Piece::Time(time) => item::number(time),
+                    Piece::Words(words) => item::text(words),
+                };
+                let pieces = notice.reason.pieces().iter().map(piece).collect();
+                item.put("pieces", AttributeValue::L(pieces));
+                item.put("kind", item::text(&notice.kind));
+                item.put("since", item::number(notice.since));
+                if let Some(sensor) = &notice.sensor {
+                    item.put("sensor", item::text(sensor));
+                }
+                if let Some(well_since) = notice.well_since {
+                    item.put("well_since", item::number(well_since));
+                }
+                if let Some(before) = &notice.follows {
+                    item.put("follows", item::text(&before.0));
+                }
+                if let Some(Ingest { latest }) = notice.ingest {
+                    item.put("latest_ingest", item::number(latest.unwrap_or(NEVER)));
+                }
+            }
             Content::Alert(alert) => {
                 item.put("watch", item::text(alert.watch.to_string()));
                 item.put("pattern", bytes(alert.pattern.canonical()));
@@ -247,6 +307,7 @@ impl Message {
                 };
                 Content::Digest(members.iter().map(member).collect::<Result<_, _>>()?)
             }
+            None if item.contains_key("pieces") => Content::Notice(Box::new(Notice::read(item)?)),
             None => Content::Alert(Box::new(Alert::read(item)?)),
         };
         Ok(Self {
@@ -261,6 +322,33 @@ impl Message {
         })
     }
 }
+
+impl Notice {
+    fn read(item: &Attributes) -> Result<Self, Error> {
+        let unreadable = || item.unreadable("pieces");
+        let piece = |piece: &AttributeValue| match piece {
+            AttributeValue::N(time) => {
+                time.parse().map(Piece::Time).map_err(|_no_number| unreadable())
+            }
+            AttributeValue::S(words) => Ok(Piece::Words(words.clone())),
+            _ => Err(unreadable()),
+        };
+        let pieces = item.get("pieces").and_then(|pieces| pieces.as_l().ok()).ok_or_else(unreadable)?;
+        let latest = item.optional_number::<EventTime>("latest_ingest")?;
+        Ok(Self {
+            sensor: item.optional_text("sensor").map(str::to_owned),
+            kind: item.text("kind")?.to_owned(),
+            reason: pieces.iter().map(piece).collect::<Result<_, _>>()?,
+            since: item.number("since")?,
+            well_since: item.optional_number("well_since")?,
+            ingest: latest.map(|latest| Ingest { latest: (latest != NEVER).then_some(latest) }),
+            follows: item.optional_text("follows").and_then(MessageId::read),
+        })
+    }
+}
+
+/// No time at which anything came in.
+const NEVER: EventTime = -1;
 
 impl Alert {
     fn read(item: &Attributes) -> Result<Self, Error> {
@@ -302,6 +390,16 @@ pub struct Claim {
     /// The message.
     pub message: Message,
     token: String,
+}
+
+/// Makes a message, unless it was made already. It is due at once.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn make(table: &Table, message: &Message) -> Result<(), Error> {
+    match table.put(message.new_item(), &Expect::Nothing).await? {
+        Put::Written | Put::Refused(_) => Ok(()),
+    }
 }
 
 /// Claims a message whose time has come, to send it or to tell more in it. `None` when it is somebody else's, or done.
@@ -453,9 +551,8 @@ pub async fn begin_digest(
     let Some(first) = members.first() else { return Ok(None) };
     let id = MessageId::of_digest(first, now_ms);
     let digest = Message::new(id.clone(), to.clone(), chat, Content::Digest(members), now_ms);
-    match table.put(digest.new_item(), &Expect::Nothing).await? {
-        Put::Written | Put::Refused(_) => Ok(Some(id)),
-    }
+    make(table, &digest).await?;
+    Ok(Some(id))
 }
 
 /// Takes a pending message into a digest. Whether it is in it: one that somebody is sending just now, or has sent, is not.

@@ -1,6 +1,7 @@
 //! The command line of `probegram`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -146,6 +147,15 @@ pub struct Local {
     #[command(flatten)]
     pub topics: UnifiTopics,
 
+    /// Topic in which sensors say how they are
+    #[arg(long, value_name = "NAME", default_value = capture_agent::spool::SENSORS)]
+    pub sensors_topic: String,
+
+    /// Tell the owners when no record has come in for so many minutes, for a feed whose sensors send no heartbeats. Not where
+    /// nobody may be near for as long [default: nobody is told]
+    #[arg(long, value_name = "MINUTES")]
+    pub ingest_stalled_after: Option<NonZeroU32>,
+
     /// How to go on when the table was fed from another log
     #[arg(long, value_enum)]
     pub start_at: Option<StartAt>,
@@ -161,7 +171,7 @@ pub struct Local {
     /// Invoke deployed functions through the Lambda API at this endpoint, `aggregate`, `bot`, and if they are there `materialize`
     /// and `alert`, instead of running them in this process; region and credentials come from the environment. Their TABLE_NAME is the table above
     #[arg(long, value_name = "URL", requires_all = ["dynamodb_endpoint", "bootstrap_servers"],
-          conflicts_with_all = ["telegram_token_file", "telegram_token_secret", "start_at"])]
+          conflicts_with_all = ["telegram_token_file", "telegram_token_secret", "start_at", "ingest_stalled_after"])]
     pub functions: Option<String>,
 
     /// Address of the JSON interface: on this machine alone. Port 0 takes a free one

@@ -105,7 +105,7 @@ fn listen(capture: &Path, directory: &Path) -> anyhow::Result<Done> {
         Spool::open(directory, SpoolRetention { bytes: 64 << 20, age: day, when_full: WhenFull::Refuse })?;
     let files = Import::resume(&[capture.to_owned()], &spool)?;
     let recorder = Recorder::new(FcsPolicy::Verify, "hallway".to_owned());
-    Ok(agent::run(Source::Files(files), recorder, spool, None, &Arc::new(AtomicBool::new(false)))?.done)
+    Ok(agent::run(Source::Files(files, recorder), spool, None, &Arc::new(AtomicBool::new(false)))?.done)
 }
 
 async fn tell(

@@ -1,6 +1,7 @@
 //! `probegram local`: hosts the functions, the table, and the ways in and out.
 
 use std::io::Write as _;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bot::context::SecretHash;
 use bot::status::Positions;
+use capture_agent::spool::SENSORS;
 use delivery::{Post, Telegram};
 use http::HeaderValue;
 use jiff::tz::TimeZone;
@@ -58,6 +60,8 @@ pub struct Host {
     base_group: String,
     retention: Retention,
     post: Post,
+    /// From when on the newest record is too old, in milliseconds.
+    ingest_stalled_after_ms: Option<i64>,
     /// The functions that are fed, where they do not run in this process.
     deployed: Option<DeployedFunctions>,
 }
@@ -98,6 +102,7 @@ impl Mappings {
                 (mapping("WatchListMapping")?, &topics.watch_list),
                 (mapping("ClientsMapping")?, &topics.clients),
                 (mapping("DevicesMapping")?, &topics.devices),
+                (mapping("SensorsMapping")?, &topics.sensors),
             ]
             .map(|(mapping, topic)| EventSourceMapping { topic: topic.clone(), ..mapping })
             .into(),
@@ -161,7 +166,26 @@ impl Host {
             now_ms: runtime::clock::now_ms,
         });
         let webhook = Webhook::new(Arc::clone(&bot), HeaderValue::try_from(secret)?);
-        Ok(Self { bot, webhook, positions, table, mappings, id, base_group, retention, post, deployed: None })
+        Ok(Self {
+            bot,
+            webhook,
+            positions,
+            table,
+            mappings,
+            id,
+            base_group,
+            retention,
+            post,
+            ingest_stalled_after_ms: None,
+            deployed: None,
+        })
+    }
+
+    /// Has the watchdog tell when the newest record is older than so many minutes.
+    #[must_use]
+    pub fn with_ingest_stalled_after(self, minutes: Option<NonZeroU32>) -> Self {
+        let after_ms = minutes.map(|minutes| alert::handler::minutes_ms(minutes.get()));
+        Self { ingest_stalled_after_ms: after_ms, ..self }
     }
 
     /// Feeds these deployed functions instead of those in this process. They keep the progress of the groups that the template
@@ -226,10 +250,13 @@ impl Host {
             Some(deployed) => (mapping.consumer_group.clone(), Function::Deployed(deployed.alert.clone()?)),
             None => {
                 let group = format!("{}-{}", mapping.consumer_group, self.id);
+                let mut watchdog = alert::Watchdog::of(self.base_group.clone());
+                watchdog.settings.ingest_stalled_after_ms = self.ingest_stalled_after_ms;
                 let context = alert::Context {
                     table: self.table.clone(),
                     group: group.clone(),
                     post: self.post.clone(),
+                    watchdog,
                     max_age_ms: alert::Context::max_age_ms(alert::Context::MAX_AGE_HOURS),
                     now_ms: runtime::clock::now_ms,
                 };
@@ -271,6 +298,11 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let topics = materialize::Topics {
         clients: options.topics.clients_topic.clone(),
         devices: options.topics.devices_topic.clone(),
+        // in a spool it has a name of its own, however it is called in Kafka
+        sensors: match &options.log.bootstrap_servers {
+            Some(_kafka) => options.sensors_topic.clone(),
+            None => SENSORS.to_owned(),
+        },
         ..materialize::Topics::default()
     };
     let mappings = Mappings::read(&template, topics, options.batching_window)?;
@@ -296,7 +328,8 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         }
         None => (Telegram::none(), None),
     };
-    let mut host = Host::new(table, mappings, retention, time_zone, bot).await?;
+    let host = Host::new(table, mappings, retention, time_zone, bot).await?;
+    let mut host = host.with_ingest_stalled_after(options.ingest_stalled_after);
     let mut api = Bot::Here(Arc::clone(&host.bot));
     if let Some(endpoint) = &options.functions {
         let function = Deployed::at(endpoint).await;
@@ -345,10 +378,10 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
         tasks.spawn(rounds(alert.function.clone(), shutdown.clone()));
         feed(alert, kafka.clone(), spool.clone(), &shutdown, &mut tasks);
     }
-    // its topics are Kafka's alone
-    if let Some(kafka) = &kafka {
-        for source in host.materialize() {
-            feed(source, Some(kafka.clone()), spool.clone(), &shutdown, &mut tasks);
+    for source in host.materialize() {
+        // of its topics a spool has that of the sensors alone
+        if kafka.is_some() || source.mapping.topic == SENSORS {
+            feed(source, kafka.clone(), spool.clone(), &shutdown, &mut tasks);
         }
     }
     tasks.spawn(follow(Arc::clone(&host), kafka, spool, plan, shutdown.clone()));

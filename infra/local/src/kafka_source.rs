@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use bot::status::Offsets;
+use capture_agent::msk_iam::Tokens;
 use capture_agent::producer::KafkaSettingsError;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -50,10 +51,11 @@ pub fn run(
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let (told, tidings) = channel();
-    let group = Group { source: source.clone(), handle: handle.clone(), told, said: Mutex::default() };
+    let mut config = config.clone();
+    let tokens = Tokens::of(&mut config).map_err(KafkaSettingsError::from)?;
+    let group = Group { source: source.clone(), handle: handle.clone(), told, said: Mutex::default(), tokens };
     let consumer: Arc<BaseConsumer<Group>> = Arc::new(
         config
-            .clone()
             .set("group.id", &source.group)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -126,13 +128,21 @@ struct Group {
     told: Sender<Told>,
     /// The errors that were said since partitions were assigned.
     said: Mutex<HashSet<String>>,
+    tokens: Tokens,
 }
 
 impl ClientContext for Group {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.tokens.generate()
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::PartitionEOF) => {}
             Some(code) if is_missing(code) => {} // the reading says it, once
+            _ if !Tokens::is_said(reason) => {}
             _ => {
                 // A broker that is away is away every second.
                 if self.said().insert(error.to_string()) {

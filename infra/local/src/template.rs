@@ -188,12 +188,15 @@ mod tests {
             let group = template.mapping(mapping).unwrap().consumer_group;
             assert_eq!(template.variable(function, "CONSUMER_GROUP").unwrap(), group);
         }
+        let counted = template.mapping("AggregateMapping").unwrap().consumer_group;
+        assert_eq!(template.variable("Alert", "AGGREGATE_GROUP").unwrap(), counted);
         let topics = materialize::Topics::default();
         let prefix = template.variable("Materialize", "CONSUMER_GROUP_PREFIX").unwrap();
         for (mapping, topic) in [
             ("WatchListMapping", topics.watch_list),
             ("ClientsMapping", topics.clients),
             ("DevicesMapping", topics.devices),
+            ("SensorsMapping", topics.sensors),
         ] {
             let mapping = template.mapping(mapping).unwrap();
             let group = format!("{prefix}-{topic}");

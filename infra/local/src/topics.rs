@@ -68,6 +68,28 @@ const LATEST_OF_EACH_KEY: &[Setting] = &[
     },
 ];
 
+/// The settings of the topic of the sensors: a table, and when a heartbeat came matters.
+const LATEST_HEARTBEATS: &[Setting] = &[
+    Setting {
+        name: "cleanup.policy",
+        value: "compact",
+        wanted: Wanted::Exactly,
+        consequence: "it grows by a heartbeat of each sensor every 30 s, or Kafka forgets a sensor that is silent",
+    },
+    Setting {
+        name: "delete.retention.ms",
+        value: "604800000",
+        wanted: Wanted::AtLeastMs(604_800_000),
+        consequence: "that a sensor is no more is lost if the functions do not read it in that time",
+    },
+    Setting {
+        name: "message.timestamp.type",
+        value: "LogAppendTime",
+        wanted: Wanted::Exactly,
+        consequence: "when a sensor was heard is told by the sensor's own clock, and one whose clock is behind seems silent",
+    },
+];
+
 /// Every topic that Probegram reads or writes.
 const TOPICS: &[Topic] = &[
     Topic {
@@ -113,6 +135,7 @@ const TOPICS: &[Topic] = &[
     Topic { name: "ssid_alert_list", partitions: 1, settings: LATEST_OF_EACH_KEY },
     Topic { name: "unifi.ace.user", partitions: 1, settings: LATEST_OF_EACH_KEY },
     Topic { name: "unifi.ace.device", partitions: 1, settings: LATEST_OF_EACH_KEY },
+    Topic { name: "sensors", partitions: 1, settings: LATEST_HEARTBEATS },
 ];
 
 /// Checks all topics, and makes those that are missing if that is wanted.
@@ -120,8 +143,8 @@ const TOPICS: &[Topic] = &[
 /// # Errors
 /// When the cluster does not answer or refuses.
 pub async fn run(options: Topics) -> anyhow::Result<ExitCode> {
-    let reason = Reason::default();
     let mut config = kafka_config(&options.bootstrap_servers, options.kafka_config.as_deref())?;
+    let reason = Reason::of(&mut config)?;
     config.set_log_level(RDKafkaLogLevel::Error);
     let admin: AdminClient<Reason> =
         config.create_with_context(reason.clone()).map_err(KafkaSettingsError::from)?;
@@ -271,6 +294,7 @@ impl Cluster {
     /// How many partitions a topic has; `None` when there is no such topic. Of all topics together: asked for by its name, a topic
     /// that is missing may be made by the broker.
     fn partitions(&self, topic: &str) -> anyhow::Result<Option<usize>> {
+        self.reason.prepare(&self.consumer);
         let metadata = self
             .consumer
             .fetch_metadata(None, TIMEOUT)
