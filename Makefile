@@ -37,7 +37,7 @@ build: cargo packages-build ## programs for real use: capture-agent, probegram a
 # profile cargo takes them from the build that the tests use.
 bench: cargo packages-bench build ## the figures: frames and records per second, latency, memory, start
 	cargo build --workspace --all-targets
-	cargo bench --profile dev --workspace --bench read_capture --bench spool_to_kafka --bench function_start --bench end_to_end --bench alert_latency --bench name_search
+	cargo bench --profile dev --workspace --bench read_capture --bench spool_to_kafka --bench sensor --bench function_start --bench end_to_end --bench alert_latency --bench name_search
 	cargo bench -p probegram --bench aggregate
 
 # By the programs that are deployed, as a release builds them. A short form by the dev build is among the tests.

@@ -289,7 +289,7 @@ fn an_interface_that_gives_no_802_11_is_refused_with_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     // the latter where the test may not capture at all
     assert!(
-        stderr(&output).contains("set type monitor") || stderr(&output).contains("setcap"),
+        stderr(&output).contains("--set-monitor") || stderr(&output).contains("setcap"),
         "{}",
         stderr(&output)
     );

@@ -1,6 +1,7 @@
 //! The agent by a card, or something that looks like one to libpcap: what it hears, and what it says when the card goes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test's way to fail
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,6 +15,7 @@ use domain::record::{self, Record};
 use domain::{Mac, Probe};
 use probegram_tests::fake_radio::FakeRadio;
 use probegram_tests::frames::{other, probe_request, radiotap, with_fcs};
+use probegram_tests::kafka::Kafka;
 use probegram_tests::process::{Running, Signal, binary};
 use probegram_tests::until;
 use tempfile::TempDir;
@@ -292,4 +294,80 @@ fn doctor_says_in_sentences_what_is_missing_and_changes_nothing() {
     let (_, said) = doctor(&["--interface", &radio.interface, "--clock", "trust"]);
     assert!(said.contains("is no Wi-Fi card") && said.contains("can be written"), "{said}");
     assert!(!directory.path().join("spool").exists());
+}
+
+#[test]
+fn what_is_heard_while_kafka_is_away_and_the_agent_is_killed_arrives_with_its_time() {
+    const ROUNDS: u8 = 5;
+    const FRAMES: u8 = 200;
+    let Some(mut radio) = FakeRadio::plug_in() else { return };
+    let Some(mut kafka) = Kafka::start() else { return };
+    for topic in ["pcap", "sensors"] {
+        kafka.create_topic(topic, 2);
+    }
+    let directory = TempDir::new().unwrap();
+    let servers = kafka.bootstrap_servers();
+    let interface = radio.interface.clone();
+    let start = || listen(&interface, directory.path(), &["--clock", "trust", "--bootstrap-servers", &servers]);
+    let position = || {
+        let reader = SpoolReader::open_read_only(directory.path()).unwrap().unwrap();
+        (reader.acknowledged(PCAP).unwrap(), reader.end(PCAP).unwrap())
+    };
+    let mut sent = Vec::new();
+    let mut unacknowledged = Vec::new();
+    let mut agent = start();
+    let wait_for_kafka = || until(PATIENCE, "Kafka has all", || {
+        let (acknowledged, end) = position();
+        (acknowledged + 1 == end).then_some(())
+    });
+    let mut hear = |radio: &mut FakeRadio, round: u8| {
+        for number in 0..FRAMES {
+            let before = now_ms();
+            radio.send(&heard([0xa4, 0x83, 0xe7, 0, round, number], b"RNM0", number.into()), 1);
+            sent.push((Mac::new([0xa4, 0x83, 0xe7, 0, round, number]), before..=now_ms()));
+        }
+        wait_for(directory.path(), sent.len());
+    };
+    hear(&mut radio, 0);
+    wait_for_kafka();
+
+    kafka.kill();
+    for round in 1..=ROUNDS {
+        hear(&mut radio, round);
+        agent.kill();
+        let (acknowledged, end) = position();
+        unacknowledged.push(acknowledged + 1..end);
+        agent = start();
+    }
+    kafka.restart();
+    // once more, while it sends
+    until(PATIENCE, "Kafka takes some", || (position().0 > unacknowledged[0].start).then_some(()));
+    agent.kill();
+    let (acknowledged, end) = position();
+    unacknowledged.push(acknowledged + 1..end);
+    agent = start();
+    hear(&mut radio, ROUNDS + 1);
+    wait_for_kafka();
+    stop(agent);
+
+    let mut copies: HashMap<Mac, Vec<Probe>> = HashMap::new();
+    for record in kafka.read_all("pcap") {
+        let Record::Probe(probe) = record::decode(&record.value.unwrap()).unwrap() else { panic!("no probe") };
+        copies.entry(probe.source.unwrap()).or_default().push(probe);
+    }
+    assert_eq!(copies.len(), sent.len());
+    for (offset, (mac, when)) in (1..).zip(&sent) {
+        let found = &copies[mac];
+        let most = 1 + unacknowledged.iter().filter(|unknown| unknown.contains(&offset)).count();
+        assert!((1..=most).contains(&found.len()), "{mac}: {} times, not 1 to {most}", found.len());
+        // a frame has the time at which the kernel got it, by the same clock
+        let time = found[0].time;
+        assert!((when.start() - 1..=*when.end()).contains(&time), "{mac} at {time}, not in {when:?}");
+        assert!(found.iter().all(|probe| probe.time == time));
+    }
+    let newest = kafka.read_all("sensors").into_iter().max_by_key(|record| record.timestamp).unwrap();
+    let (sensor, last) = heartbeat::decode(newest.key.as_deref(), newest.value.as_deref()).unwrap();
+    let last = last.unwrap();
+    assert!(sensor == "hallway" && last.is_last, "{last:?}");
+    assert!(!last.delivered.is_empty(), "{last:?}");
 }

@@ -161,7 +161,7 @@ pub struct Cli {
 
     /// One more of librdkafka's properties; may be given several times
     #[arg(short = 'X', value_name = "PROPERTY=VALUE", action = ArgAction::Append, help_heading = "Kafka")]
-    pub properties: Vec<String>,
+    pub properties: Vec<Property>,
 
     /// Log in to Amazon MSK by IAM, with the AWS credentials of the environment, a profile, a role or the instance
     #[arg(long, help_heading = "Kafka")]
@@ -174,6 +174,23 @@ pub struct Cli {
     /// What is logged on standard error, for example info or capture_agent=debug
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info", hide_env_values = true)]
     pub log: String,
+}
+
+/// A property of librdkafka, `name=value`. The value may be a secret, and is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Property(pub String);
+
+impl From<&str> for Property {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl std::fmt::Debug for Property {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.0.split_once('=').map_or("", |(name, _value)| name);
+        write!(f, "{name}=…")
+    }
 }
 
 /// What to do with a wrong frame check sequence.

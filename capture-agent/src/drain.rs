@@ -50,6 +50,8 @@ const WAIT_FOR_THE_CAUSE: Duration = Duration::from_secs(5);
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(600);
 /// A trouble that wants mending and lasts so long has a new producer made, which reads keys and certificates anew.
 const READ_CERTIFICATES_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How often librdkafka is listened to while a topic is waited for: it asks for tokens.
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
 /// How often a heartbeat that Kafka refuses is tried again.
 const FIRST_HEARTBEAT_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_HEARTBEAT_PAUSE: Duration = Duration::from_secs(300);
@@ -387,18 +389,27 @@ impl Work {
             self.reports().troubles.complain(trouble);
             // what is fatal stays unsaid: who may not see the topic is given no producer's id either, and has one thing to mend
             self.reports().troubles.say_what_is_due();
-            if found.is_ok() {
+            if found.is_err() {
+                if self.reports().troubles.wants_mending() {
+                    return Ok(Some(if self.order() == Order::Stop { End::Stopped } else { End::Trouble }));
+                }
+                if self.waits_in_vain(FIRST_PAUSE) {
+                    return Ok(Some(End::Stopped));
+                }
+                continue;
+            }
+            let ask_again_at = Instant::now() + pause;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            while Instant::now() < ask_again_at {
                 // without a topic for records a heartbeat is what tells of it
+                self.look_for_heartbeat = None;
                 self.send_heartbeat(producer)?;
                 producer.poll(LONGEST_LOOK);
-            } else if self.reports().troubles.wants_mending() {
-                return Ok(Some(if self.order() == Order::Stop { End::Stopped } else { End::Trouble }));
+                let rest = ask_again_at.saturating_duration_since(Instant::now());
+                if self.waits_in_vain(rest.min(LISTEN_EVERY)) {
+                    return Ok(Some(End::Stopped));
+                }
             }
-            let waited = if found.is_ok() { pause } else { FIRST_PAUSE };
-            if self.waits_in_vain(waited) {
-                return Ok(Some(End::Stopped));
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

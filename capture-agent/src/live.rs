@@ -163,7 +163,7 @@ impl Listener {
             if let Some(ring) = &mut self.ring {
                 ring.turn(radio.capture());
             }
-            match radio.next() {
+            match radio.frame() {
                 Ok(Some((frame, packet))) => {
                     silence.broken();
                     if let Some(ring) = &mut self.ring {

@@ -111,7 +111,7 @@ fn kafka(cli: &Cli) -> anyhow::Result<Option<Kafka>> {
     let Some(bootstrap_servers) = cli.bootstrap_servers.clone() else { return Ok(None) };
     let mut properties = cli.kafka_config.as_deref().map(read_properties).transpose()?.unwrap_or_default();
     for property in &cli.properties {
-        properties.push(parse_property(property)?);
+        properties.push(parse_property(&property.0)?);
     }
     if cli.msk_iam {
         let (property, mechanism) = BY_MSK_IAM;

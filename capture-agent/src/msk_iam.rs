@@ -102,18 +102,7 @@ impl MskIam {
     fn token(&self) -> Result<OAuthToken, MskIamError> {
         let runtime = self.runtime.as_ref().ok_or(MskIamError::Unavailable("at the end"))?;
         let credentials = runtime.block_on(self.credentials())?;
-        let now = SystemTime::now();
-        let url = presigned(&credentials, &self.region, now)?;
-        let expiry = credentials.expiry().map_or(now + LIFETIME, |expiry| expiry.min(now + LIFETIME));
-        if expiry <= now {
-            return Err(MskIamError::Expired);
-        }
-        let lifetime_ms = expiry.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        Ok(OAuthToken {
-            token: base64_simd::URL_SAFE_NO_PAD.encode_to_string(url),
-            principal_name: PRINCIPAL.to_owned(),
-            lifetime_ms: i64::try_from(lifetime_ms).unwrap_or(i64::MAX),
-        })
+        token(&credentials, &self.region, SystemTime::now())
     }
 
     /// Asked anew for each token: a profile or a role may have changed since.
@@ -137,6 +126,21 @@ impl MskIam {
             .await
             .unwrap_or(Err(MskIamError::Unavailable("no answer in time")))
     }
+}
+
+/// A token that is signed at a time. It ends with the credentials, or after 15 minutes.
+fn token(credentials: &Credentials, region: &str, at: SystemTime) -> Result<OAuthToken, MskIamError> {
+    let expiry = credentials.expiry().map_or(at + LIFETIME, |expiry| expiry.min(at + LIFETIME));
+    if expiry <= at {
+        return Err(MskIamError::Expired);
+    }
+    let url = presigned(credentials, region, at)?;
+    let lifetime_ms = expiry.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    Ok(OAuthToken {
+        token: base64_simd::URL_SAFE_NO_PAD.encode_to_string(url),
+        principal_name: PRINCIPAL.to_owned(),
+        lifetime_ms: i64::try_from(lifetime_ms).unwrap_or(i64::MAX),
+    })
 }
 
 /// The URL that says to a cluster's brokers who connects: good for 15 minutes from this time.
@@ -332,6 +336,21 @@ mod tests {
         other.set("sasl.mechanisms", "PLAIN");
         assert!(!Tokens::of(&mut other).unwrap().are_ours());
         assert_eq!(other.get("security.protocol"), None);
+    }
+
+    #[test]
+    fn a_token_is_good_for_15_minutes_or_as_long_as_the_credentials() {
+        let now = at(1_750_000_000);
+        let until = |expiry: Option<u64>| {
+            let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, expiry.map(at), "test");
+            token(&credentials, "eu-west-1", now)
+        };
+        assert_eq!(until(None).unwrap().lifetime_ms, 1_750_000_900_000);
+        assert_eq!(until(Some(1_750_003_600)).unwrap().lifetime_ms, 1_750_000_900_000);
+        assert_eq!(until(Some(1_750_000_060)).unwrap().lifetime_ms, 1_750_000_060_000);
+        assert!(matches!(until(Some(1_750_000_000)), Err(MskIamError::Expired)));
+        let url = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(until(None).unwrap().token).unwrap();
+        assert!(url.starts_with(b"https://kafka.eu-west-1.amazonaws.com/?Action=kafka-cluster%3AConnect&X-Amz-"));
     }
 
     #[test]

@@ -273,7 +273,7 @@ impl Radio {
     ///
     /// # Errors
     /// What libpcap says.
-    pub fn next(&mut self) -> Result<Option<(Captured<'_>, Packet<'_>)>, pcap::Error> {
+    pub fn frame(&mut self) -> Result<Option<(Captured<'_>, Packet<'_>)>, pcap::Error> {
         match self.capture.next_packet() {
             Ok(packet) => {
                 let captured = captured(&packet, self.link_type);

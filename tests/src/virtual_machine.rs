@@ -68,7 +68,7 @@ impl VirtualMachine {
             output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
         let mut machine = Self { qemu, commands, lines, console, _lock: lock };
-        machine.line_after("infra/virtual-radio", "READY"); // what comes before is lost
+        assert_eq!(machine.line("the start"), "READY"); // what is sent before is lost
         Some(machine)
     }
 
@@ -101,25 +101,22 @@ impl VirtualMachine {
         fs::write(to, content).expect("a file of the test");
     }
 
-    /// The answer to a command is a line with its status, and one with its output in base64: nothing in it can be a mark.
     fn answer(&mut self, command: &str) -> (i32, Vec<u8>) {
-        let script = format!(
-            "{{\n{command}\n}} </dev/null >/tmp/.answer 2>&1; echo \"STATUS $?\"; echo \"OUTPUT $(base64 -w 0 /tmp/.answer)\"\n"
-        );
-        self.commands.write_all(script.as_bytes()).expect("a running virtual machine");
-        let status = self.line_after(command, "STATUS ").parse().expect("an exit status");
-        let output = self.line_after(command, "OUTPUT ");
-        (status, base64_simd::STANDARD.decode_to_vec(output).expect("base64"))
+        writeln!(self.commands, "{}", base64_simd::STANDARD.encode_to_string(command))
+            .expect("a running virtual machine");
+        let answer = self.line(command);
+        let (status, output) = answer.split_once(' ').unwrap_or((&answer, "")); // trimmed when it is empty
+        let output = base64_simd::STANDARD.decode_to_vec(output).expect("base64");
+        (status.parse().expect("an exit status"), output)
     }
 
-    fn line_after(&mut self, command: &str, mark: &str) -> String {
-        let line = self.lines.recv_timeout(PATIENCE).ok();
-        let answer = line.as_deref().and_then(|line| line.trim_end().strip_prefix(mark)).map(str::to_owned);
-        answer.unwrap_or_else(|| {
+    fn line(&mut self, command: &str) -> String {
+        let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| {
             let console = fs::read(&self.console).unwrap_or_default();
             let console = String::from_utf8_lossy(&console);
-            panic!("no answer to `{command}` but {line:?}; the machine's console says:\n{console}")
-        })
+            panic!("no answer to `{command}`, {error}; the machine's console says:\n{console}")
+        });
+        line.trim_end().to_owned()
     }
 }
 

@@ -11,6 +11,8 @@ use pcap_parser::{parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modifi
 use super::{Frames, MAX_FRAME, ReadError, Window};
 
 const HEADER_LENGTH: usize = 24;
+/// A record's header at its longest, that of the modified format.
+const RECORD_HEADER_LENGTH: usize = 24;
 
 /// The link type; the bits above say how long an FCS is, which Wireshark does not follow either.
 const LINK_TYPE: i32 = 0x03ff_ffff;
@@ -39,7 +41,7 @@ where
     loop {
         let data = window.data();
         match parse(data) {
-            Ok((rest, record)) => {
+            Ok((rest, record)) if record.data.len() <= MAX_FRAME => {
                 // Unsigned seconds reach until 2106. A fraction of more than a second is taken as it stands.
                 let time = EventTime::from(record.ts_sec) * 1_000
                     + EventTime::from(record.ts_usec / fractions_in_a_millisecond);
@@ -47,13 +49,15 @@ where
                 let length = data.len() - rest.len();
                 window.consume(length);
             }
-            Result::Err(Err::Incomplete(Needed::Size(missing))) if missing.get() <= MAX_FRAME => {
+            Result::Err(Err::Incomplete(Needed::Size(missing)))
+                if data.len() + missing.get() <= RECORD_HEADER_LENGTH + MAX_FRAME =>
+            {
                 let wanted = data.len() + missing.get();
                 if !window.fill(wanted)? {
                     return if window.data().is_empty() { Ok(()) } else { Result::Err(frames.cut()) };
                 }
             }
-            Result::Err(_) => return Result::Err(frames.damaged("its length cannot be")),
+            Ok(_) | Result::Err(_) => return Result::Err(frames.damaged("its length cannot be")),
         }
     }
 }

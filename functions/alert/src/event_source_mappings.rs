@@ -47,7 +47,9 @@ impl EventSourceMappings {
             self.client.list_event_source_mappings().function_name(function).into_paginator().send();
         for _page in 0..MAX_PAGES {
             let Some(page) = pages.try_next().await? else { break };
-            all.extend(page.event_source_mappings.unwrap_or_default().into_iter().map(|it| told(function, it)));
+            all.extend(
+                page.event_source_mappings.unwrap_or_default().into_iter().map(|it| told(function, it)),
+            );
         }
         if all.is_empty() {
             let (state, last_result) = (String::new(), String::new());

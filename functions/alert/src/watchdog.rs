@@ -72,13 +72,8 @@ impl Watchdog {
         let group = generation::consumer_group(&self.aggregate_group, generation::serving(table).await?);
         let positions = progress::of_group(table, &group).await?;
         let newest = positions.iter().map(|at| at.progress.timestamp).filter(|newest| *newest >= 0).max();
-        let round = Round {
-            table,
-            settings: &self.settings,
-            chats: chats::all(table).await?,
-            newest,
-            now_ms,
-        };
+        let round =
+            Round { table, settings: &self.settings, chats: chats::all(table).await?, newest, now_ms };
 
         // what goes wrong with one must not hold up the others
         let mut outcome = Ok(());
@@ -90,7 +85,8 @@ impl Watchdog {
             outcome = outcome.and(judged.map(|messages| made.extend(messages)));
         }
         let way = remembered.remove(&Subject::Way).unwrap_or_else(|| Remembered::nothing(Subject::Way));
-        let judged = round.go_on(way, async |way| self.judge_way(&round, &sensors, &positions, way).await).await;
+        let judged =
+            round.go_on(way, async |way| self.judge_way(&round, &sensors, &positions, way).await).await;
         outcome = outcome.and(judged.map(|messages| made.extend(messages)));
         // sensors that are no more
         for gone in remembered.into_values() {
@@ -181,7 +177,9 @@ impl Round<'_> {
         let mut told: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
         for (kind, news, episode) in one.memory.untold() {
             let chats: BTreeSet<i64> = match news {
-                News::Began => self.chats.iter().filter(|chat| chat.wants_health()).map(|chat| chat.id).collect(),
+                News::Began => {
+                    self.chats.iter().filter(|chat| chat.wants_health()).map(|chat| chat.id).collect()
+                }
                 // to those that know that something was wrong
                 News::Ended => episode.told.iter().filter_map(|chat| self.follow(*chat)).collect(),
             };

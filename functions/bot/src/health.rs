@@ -46,8 +46,7 @@ struct Wrong {
 
 /// How everything is.
 pub(crate) async fn look(table: &Table, now_ms: i64) -> Result<Health, Error> {
-    let (sensors, remembered) =
-        futures::try_join!(sensors::all(table, now_ms), state::watchdog::all(table))?;
+    let (sensors, remembered) = futures::try_join!(sensors::all(table, now_ms), state::watchdog::all(table))?;
     let memories: BTreeMap<Subject, Memory> =
         remembered.into_iter().map(|one| (one.subject, one.memory)).collect();
     let judged = |sensor: Sensor| {

@@ -122,9 +122,8 @@ pub(crate) async fn health(asked: &str, asking: &Asking<'_>) -> Result<Reply, Er
         "off" => true,
         _ => {
             let is = if asking.chat.health_off { "not told" } else { "told" };
-            let text = Text::new().plain(format!(
-                "🩺 This chat is {is} when a sensor, or the way from it, is in trouble: "
-            ));
+            let text = Text::new()
+                .plain(format!("🩺 This chat is {is} when a sensor, or the way from it, is in trouble: "));
             return Ok(text.code("/health on").plain(" or ").code("/health off").into());
         }
     };

@@ -19,8 +19,14 @@ const MAX_LISTED_UNITS: usize = 100;
 
 /// The text of a notice.
 pub(crate) fn text(notice: &Notice, zone: &TimeZone) -> Text {
-    let Some(ingest) = notice.ingest else { return Text::new().plain(sign(notice)).append(said(notice, zone)) };
-    Text::new().plain(sign(notice)).plain(headline(notice, ingest, zone)).plain("\n\n").append(said(notice, zone))
+    let Some(ingest) = notice.ingest else {
+        return Text::new().plain(sign(notice)).append(said(notice, zone));
+    };
+    Text::new()
+        .plain(sign(notice))
+        .plain(headline(notice, ingest, zone))
+        .plain("\n\n")
+        .append(said(notice, zone))
 }
 
 const fn sign(notice: &Notice) -> &'static str {
@@ -44,9 +50,7 @@ fn headline(notice: &Notice, ingest: Ingest, zone: &TimeZone) -> String {
 /// What is wrong, or was, and of which sensor.
 fn said(notice: &Notice, zone: &TimeZone) -> Text {
     let text = match &notice.sensor {
-        Some(sensor) => {
-            Text::new().plain("Sensor ").code(limit::line(sensor, MAX_SENSOR_UNITS)).plain(": ")
-        }
+        Some(sensor) => Text::new().plain("Sensor ").code(limit::line(sensor, MAX_SENSOR_UNITS)).plain(": "),
         None => Text::new(),
     };
     let Some(well_since) = notice.well_since else { return text.append(reason(&notice.reason, zone)) };
@@ -129,7 +133,11 @@ mod tests {
              Sensor hallway: well again after 12 min\n\n\
              It was: no heartbeat for 3 min, the last one came at 2026-11-24 22:44:59 GMT"
         );
-        let empty = notice(None, Reason::new("no record of topic pcap was counted yet"), Some(Ingest { latest: None }));
+        let empty = notice(
+            None,
+            Reason::new("no record of topic pcap was counted yet"),
+            Some(Ingest { latest: None }),
+        );
         assert_eq!(
             told(&empty),
             "❌pcap ingest check failed. Latest ingest time is empty\n\nno record of topic pcap was counted yet"

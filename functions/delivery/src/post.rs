@@ -188,7 +188,8 @@ impl Post {
         if new.len() > free && oldest <= now_ms.saturating_sub(DIGEST_AFTER_MS) {
             // what is wrong with a sensor does not drown among devices
             let is_notice = |message: &Message| matches!(message.content, Content::Notice(_));
-            let (notices, alerts): (Vec<_>, Vec<_>) = std::mem::take(&mut new).into_iter().partition(is_notice);
+            let (notices, alerts): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut new).into_iter().partition(is_notice);
             for members in [notices, alerts] {
                 let members = members.into_iter().map(|message| message.id).collect();
                 digests.extend(messages::begin_digest(&self.table, to, chat, members, now_ms).await?);

@@ -424,7 +424,8 @@ pub fn judge_way(
         };
         conditions.extend(stalled.map(|stalled| Condition { is_of_ingest: true, ..stalled }));
     }
-    conditions.extend(way.mappings.into_iter().flatten().filter_map(|mapping| judge_mapping(mapping, now_ms)));
+    conditions
+        .extend(way.mappings.into_iter().flatten().filter_map(|mapping| judge_mapping(mapping, now_ms)));
     let unknown = Unknown::Of {
         heartbeat: false,
         mappings: way.mappings.is_none(),
@@ -437,7 +438,8 @@ pub fn judge_way(
 fn judge_mapping(mapping: &Mapping, now_ms: i64) -> Option<Condition> {
     let Mapping { function, topic, state, last_result } = mapping;
     let Some(topic) = topic else {
-        let reason = Reason::new(format!("function {function} has no event source mapping: nothing feeds it"));
+        let reason =
+            Reason::new(format!("function {function} has no event source mapping: nothing feeds it"));
         return Some(
             Condition::new(format!("{MAPPING}{function}"), reason, now_ms).after(MAPPING_CHANGES_MS),
         );
@@ -548,9 +550,9 @@ impl Memory {
     /// again, and a sensor goes on to tell of the highest it has ever had.
     pub fn aim(&mut self, way: &Way<'_>, now_ms: i64) {
         self.targets.retain(|partition, target| {
-            way.reached.get(partition).is_none_or(|reached| {
-                reached.through < target.offset && reached.newest <= target.since
-            })
+            way.reached
+                .get(partition)
+                .is_none_or(|reached| reached.through < target.offset && reached.newest <= target.since)
         });
         for (partition, offset) in &way.delivered {
             let through = way.reached.get(partition).map_or(-1, |reached| reached.through);
@@ -731,7 +733,11 @@ mod tests {
         let reason = "wlan1 is up and gave no frame for 5 min on channel 6";
         assert_eq!(judged(&silent, 0), one("silence:wlan1", reason));
         silent.interfaces[0].channels = (1..=20).collect();
-        assert!(judged(&silent, 0)[0].1.ends_with(" on channels 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 6 more"));
+        assert!(
+            judged(&silent, 0)[0]
+                .1
+                .ends_with(" on channels 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 6 more")
+        );
         silent.interfaces[0].channels.clear();
         assert!(judged(&silent, 0)[0].1.ends_with(" for 5 min"));
 
@@ -809,14 +815,19 @@ mod tests {
             let told: Vec<_> = judgement
                 .conditions
                 .iter()
-                .map(|condition| (condition.reason.text(|time| (time - HEARD_MS).to_string()), condition.is_of_ingest))
+                .map(|condition| {
+                    (condition.reason.text(|time| (time - HEARD_MS).to_string()), condition.is_of_ingest)
+                })
                 .collect();
             told
         };
         let minute = |number: i64| HEARD_MS + number * MINUTE_MS;
         // a feed without a pause: there is always more than the table has
         for number in 0..20 {
-            assert_eq!(look(&way(100 + number * 10, 91 + number * 10, minute(number) - 20_000), minute(number)), []);
+            assert_eq!(
+                look(&way(100 + number * 10, 91 + number * 10, minute(number) - 20_000), minute(number)),
+                []
+            );
         }
         // it stops
         assert_eq!(look(&way(300, 285, minute(20)), minute(20)), []);
@@ -846,10 +857,14 @@ mod tests {
             (mapping(Some("pcap"), "Enabled", "OK"), None),
             (mapping(Some("pcap"), "Enabled", "No records processed"), None),
             (mapping(Some("pcap"), "Disabled", "OK"), Some("not Enabled but Disabled")),
-            (mapping(Some("pcap"), "Enabled", "PROBLEM: Connection error."), Some("has a PROBLEM: Connection")),
+            (
+                mapping(Some("pcap"), "Enabled", "PROBLEM: Connection error."),
+                Some("has a PROBLEM: Connection"),
+            ),
             (mapping(None, "", ""), Some("has no event source mapping")),
         ] {
-            let judged = judge_mapping(&mapping, HEARD_MS).map(|condition| condition.reason.text(|_| String::new()));
+            let judged =
+                judge_mapping(&mapping, HEARD_MS).map(|condition| condition.reason.text(|_| String::new()));
             assert_eq!(judged.is_some(), told.is_some(), "{judged:?}");
             assert!(judged.unwrap_or_default().contains(told.unwrap_or_default()));
         }
@@ -876,9 +891,14 @@ mod tests {
 
     #[test]
     fn a_span_has_one_unit() {
-        for (seconds, told) in
-            [(0, "0 s"), (119, "119 s"), (180, "3 min"), (7_199, "119 min"), (7_200, "2 h"), (172_800, "2 days")]
-        {
+        for (seconds, told) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (180, "3 min"),
+            (7_199, "119 min"),
+            (7_200, "2 h"),
+            (172_800, "2 days"),
+        ] {
             assert_eq!(span(seconds * 1000), told);
         }
     }

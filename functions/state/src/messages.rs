@@ -327,9 +327,7 @@ impl Notice {
     fn read(item: &Attributes) -> Result<Self, Error> {
         let unreadable = || item.unreadable("pieces");
         let piece = |piece: &AttributeValue| match piece {
-            AttributeValue::N(time) => {
-                time.parse().map(Piece::Time).map_err(|_no_number| unreadable())
-            }
+            AttributeValue::N(time) => time.parse().map(Piece::Time).map_err(|_no_number| unreadable()),
             AttributeValue::S(words) => Ok(Piece::Words(words.clone())),
             _ => Err(unreadable()),
         };

@@ -78,12 +78,7 @@ fn read(item: &Attributes) -> Result<(String, EventTime, Option<Heartbeat>), Err
 ///
 /// # Errors
 /// When the table does not answer: the batch has to be delivered again.
-pub async fn absorb(
-    table: &Table,
-    source: &Source,
-    records: &[Told],
-    now_ms: i64,
-) -> Result<Effort, Error> {
+pub async fn absorb(table: &Table, source: &Source, records: &[Told], now_ms: i64) -> Result<Effort, Error> {
     // by offset: the last of a sensor is all that counts
     let mut last: BTreeMap<&str, &Told> = BTreeMap::new();
     for record in records {
