@@ -10,10 +10,10 @@ export PATH
 export CARGO_TARGET_DIR := target
 
 .NOTPARALLEL:
-.PHONY: help demo test lint build bench chaos prove fuzz cargo packages-build packages-test packages-bench
+.PHONY: help demo test test-radio lint build bench chaos prove fuzz cargo packages-build packages-test packages-radio packages-bench deb
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: cargo packages-build ## a household's day of probe requests, and a chat about it
 	cargo build --workspace --all-targets
@@ -25,9 +25,18 @@ test: cargo packages-test lint ## formatting, lints and all tests
 	cargo build --workspace --all-targets
 	cargo test --workspace
 
+# Also among the tests, and skipped there when QEMU is missing.
+test-radio: cargo packages-radio ## the agent on virtual cards, in a virtual machine
+	cargo build --workspace --all-targets
+	cargo test --workspace --test radio
+
 lint: cargo packages-build ## formatting and lints alone
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+deb: build ## the agent as a Debian package with its service, in target/debian
+	@[ -x target/tools/bin/cargo-deb ] || CARGO_TARGET_DIR=target/tools/build cargo install cargo-deb --locked --version 3.8.0 --root target/tools
+	target/tools/bin/cargo-deb -p capture-agent --no-build
 
 # By name and not --workspace: the tests' own features stay out of programs for real use.
 build: cargo packages-build ## programs for real use: capture-agent, probegram and the functions, in target/release
@@ -59,5 +68,5 @@ cargo:
 	@cargo --version | awk '{ split($$2, version, "."); if (version[1] > 1 || version[2] >= 95) new = 1 } END { exit !new }' || { \
 	  echo "Rust's cargo 1.95 or newer is missing: get it from https://rustup.rs, then type make again" >&2; exit 1; }
 
-packages-build packages-test packages-bench:
+packages-build packages-test packages-radio packages-bench:
 	@infra/packages $(@:packages-%=%)

@@ -22,8 +22,8 @@ use capture_agent::spool_writer::SpoolWriter;
 use probegram_tests::frames::{pcap, probe_request, radiotap, with_fcs};
 use probegram_tests::process::{Running, Signal, binary};
 use probegram_tests::secured_kafka::{
-    AWS_KEY, AWS_REGION, FREE_TOPIC, Listener, PASSWORD, READER, STRANGER, SecuredKafka, WATCHER,
-    WRITER, WRONG_PASSWORD,
+    AWS_KEY, AWS_REGION, FREE_TOPIC, Listener, PASSWORD, READER, STRANGER, SecuredKafka, WATCHER, WRITER,
+    WRONG_PASSWORD,
 };
 use probegram_tests::{botocore, until};
 use tempfile::TempDir;
@@ -214,30 +214,107 @@ fn wrongs(broker: &SecuredKafka) -> Vec<Wrong> {
     let by_iam = format!("{}sasl.mechanism=AWS_MSK_IAM\n", tls(broker));
     let (sasl_tls, mutual) = (Some(Listener::SaslTls), Some(Listener::MutualTls));
     vec![
-        wrong("a wrong password by PLAIN", sasl_tls, login("PLAIN", WRITER, WRONG_PASSWORD), "refuses the login: check sasl.username"),
-        wrong("a wrong password by SCRAM", sasl_tls, login("SCRAM-SHA-512", WRITER, WRONG_PASSWORD), "refuses the login: check sasl.username"),
-        wrong("a certificate of an authority that is not ours", sasl_tls, of_a_stranger, "cannot be trusted: set ssl.ca.location"),
-        wrong("a certificate of another host", Some(Listener::OtherName), login("SCRAM-SHA-512", WRITER, PASSWORD), "is of another host name"),
+        wrong(
+            "a wrong password by PLAIN",
+            sasl_tls,
+            login("PLAIN", WRITER, WRONG_PASSWORD),
+            "refuses the login: check sasl.username",
+        ),
+        wrong(
+            "a wrong password by SCRAM",
+            sasl_tls,
+            login("SCRAM-SHA-512", WRITER, WRONG_PASSWORD),
+            "refuses the login: check sasl.username",
+        ),
+        wrong(
+            "a certificate of an authority that is not ours",
+            sasl_tls,
+            of_a_stranger,
+            "cannot be trusted: set ssl.ca.location",
+        ),
+        wrong(
+            "a certificate of another host",
+            Some(Listener::OtherName),
+            login("SCRAM-SHA-512", WRITER, PASSWORD),
+            "is of another host name",
+        ),
         Wrong {
             // librdkafka itself tells every 30 s only that the other end hung up
             again: "cannot be reached",
-            ..wrong("no TLS at a port of TLS", sasl_tls, String::new(), "check that security.protocol in --kafka-config is the one of this port")
+            ..wrong(
+                "no TLS at a port of TLS",
+                sasl_tls,
+                String::new(),
+                "check that security.protocol in --kafka-config is the one of this port",
+            )
         },
-        wrong("TLS at a port without", None, format!("security.protocol=SSL\n{}", tls(broker)), "speaks no TLS on this port"),
-        wrong("a mechanism that is not enabled", Some(Listener::Sasl), login("PLAIN", WRITER, PASSWORD).replace("SASL_SSL", "SASL_PLAINTEXT"), "does not take logins by PLAIN"),
+        wrong(
+            "TLS at a port without",
+            None,
+            format!("security.protocol=SSL\n{}", tls(broker)),
+            "speaks no TLS on this port",
+        ),
+        wrong(
+            "a mechanism that is not enabled",
+            Some(Listener::Sasl),
+            login("PLAIN", WRITER, PASSWORD).replace("SASL_SSL", "SASL_PLAINTEXT"),
+            "does not take logins by PLAIN",
+        ),
         wrong("no certificate of ours", mutual, without_certificate, "wants a certificate of this sensor"),
-        wrong("a certificate of ours that has expired", mutual, mutual_tls(broker, "expired"), "wants a certificate of this sensor"),
-        Wrong { topic: "nowhere", ..wrong("a missing topic", sasl_tls, login("PLAIN", WRITER, PASSWORD), "has no topic nowhere: create it") },
-        wrong("a topic that is hidden from us", sasl_tls, login("PLAIN", STRANGER, PASSWORD), "does not let this user see topic pcap"),
-        wrong("a forbidden write", sasl_tls, login("PLAIN", READER, PASSWORD), "does not let this user write to topic pcap: allow it WRITE"),
-        wrong("a forbidden idempotent write", sasl_tls, login("PLAIN", WATCHER, PASSWORD), "does not let this user write idempotently"),
+        wrong(
+            "a certificate of ours that has expired",
+            mutual,
+            mutual_tls(broker, "expired"),
+            "wants a certificate of this sensor",
+        ),
         Wrong {
-            environment: vec![("AWS_REGION", AWS_REGION), ("AWS_ACCESS_KEY_ID", AWS_KEY.0), ("AWS_SECRET_ACCESS_KEY", WRONG_PASSWORD)],
-            ..wrong("a signature by another key", Some(Listener::MskIam), by_iam.clone(), "refuses the token: check that its user or role")
+            topic: "nowhere",
+            ..wrong(
+                "a missing topic",
+                sasl_tls,
+                login("PLAIN", WRITER, PASSWORD),
+                "has no topic nowhere: create it",
+            )
+        },
+        wrong(
+            "a topic that is hidden from us",
+            sasl_tls,
+            login("PLAIN", STRANGER, PASSWORD),
+            "does not let this user see topic pcap",
+        ),
+        wrong(
+            "a forbidden write",
+            sasl_tls,
+            login("PLAIN", READER, PASSWORD),
+            "does not let this user write to topic pcap: allow it WRITE",
+        ),
+        wrong(
+            "a forbidden idempotent write",
+            sasl_tls,
+            login("PLAIN", WATCHER, PASSWORD),
+            "does not let this user write idempotently",
+        ),
+        Wrong {
+            environment: vec![
+                ("AWS_REGION", AWS_REGION),
+                ("AWS_ACCESS_KEY_ID", AWS_KEY.0),
+                ("AWS_SECRET_ACCESS_KEY", WRONG_PASSWORD),
+            ],
+            ..wrong(
+                "a signature by another key",
+                Some(Listener::MskIam),
+                by_iam.clone(),
+                "refuses the token: check that its user or role",
+            )
         },
         Wrong {
             environment: vec![("AWS_REGION", AWS_REGION)],
-            ..wrong("no credentials of AWS", Some(Listener::MskIam), by_iam, "no AWS credentials were found in AWS_ACCESS_KEY_ID")
+            ..wrong(
+                "no credentials of AWS",
+                Some(Listener::MskIam),
+                by_iam,
+                "no AWS credentials were found in AWS_ACCESS_KEY_ID",
+            )
         },
     ]
 }
@@ -251,8 +328,9 @@ fn everything_that_can_be_wrong_is_said_in_one_line_however_often_it_is_tried() 
         .map(|wrong| {
             // tried again soon, so that the test need not wait
             let sensor = Sensor::new(&format!("{}reconnect.backoff.max.ms=1000\n", wrong.settings));
-            let servers =
-                wrong.listener.map_or_else(|| broker.kafka().bootstrap_servers(), |listener| broker.address(listener));
+            let servers = wrong
+                .listener
+                .map_or_else(|| broker.kafka().bootstrap_servers(), |listener| broker.address(listener));
             let mut command = sensor.command(&servers, wrong.topic, LOG);
             command.envs(wrong.environment.iter().copied());
             (Running::start(&mut command), wrong, sensor)
@@ -272,7 +350,11 @@ fn everything_that_can_be_wrong_is_said_in_one_line_however_often_it_is_tried() 
         let status = program.wait(PATIENCE);
         assert_eq!(status.code(), Some(1), "{what}: {}", program.stderr());
         let complaints = complaints(&program);
-        assert!(complaints.len() == 1 && complaints[0].contains(said), "{what}: {complaints:#?}\n{}", program.stderr());
+        assert!(
+            complaints.len() == 1 && complaints[0].contains(said),
+            "{what}: {complaints:#?}\n{}",
+            program.stderr()
+        );
         assert_no_secret(&program.stderr());
     }
     assert!(broker.kafka().read_all("pcap").is_empty());
@@ -477,7 +559,8 @@ fn the_url_of_a_token_is_botocore_s_byte_for_byte() {
     ] {
         let secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
         let token = token.filter(|token| !token.is_empty());
-        let of_botocore = botocore::presigned_url(at, region, ("AKIDEXAMPLE", secret, token.unwrap_or_default()));
+        let of_botocore =
+            botocore::presigned_url(at, region, ("AKIDEXAMPLE", secret, token.unwrap_or_default()));
         let Some(of_botocore) = of_botocore else { return };
         let credentials = Credentials::new("AKIDEXAMPLE", secret, token.map(str::to_owned), None, "test");
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(at);

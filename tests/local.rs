@@ -250,8 +250,11 @@ fn status_tells_how_far_the_table_is() {
     assert!(status.starts_with(r#"{"caught_up":true,"#), "{status}");
     let status = local.status();
     let groups: Vec<_> = status["groups"].as_object().unwrap().iter().collect();
-    assert!(groups.len() == 1 && groups[0].0.starts_with("probegram-alert-"), "{status}");
+    assert!(groups.len() == 2 && groups[0].0.starts_with("probegram-alert-"), "{status}");
     assert_eq!(*groups[0].1, partition(4, 5), "alert reads the same spool for itself");
+    let (group, partitions) = groups[1];
+    assert!(group.starts_with("probegram-materialize-") && group.ends_with("-sensors"), "{status}");
+    assert_eq!((&partitions[0]["topic"], &partitions[0]["end"]), (&json!("sensors"), &json!(0)), "{status}");
 
     drop(local);
     let local = Local::in_directory(data.path());

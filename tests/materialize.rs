@@ -315,10 +315,10 @@ async fn a_key_or_value_that_is_not_base64_is_quarantined() {
 async fn a_topic_that_means_nothing_is_ignored_and_leaves_nothing() {
     let context = context(table());
     let log = [logged(0, "RNM0", Some("home")), logged(1, "RNM0", None)];
-    let report = handle(&of_topic("sensors", &[(0, &log), (1, &log)]), &context).await.unwrap();
+    let report = handle(&of_topic("weather", &[(0, &log), (1, &log)]), &context).await.unwrap();
     assert_eq!(report, Report { ignored: 4, ..Report::default() });
     assert_eq!(list(&context).await, []);
-    assert_eq!(state::progress::of_group(&context.table, &context.group("sensors")).await.unwrap(), []);
+    assert_eq!(state::progress::of_group(&context.table, &context.group("weather")).await.unwrap(), []);
 
     let topics = Topics { watch_list: "ssid_alert_list_01".to_owned(), ..Topics::default() };
     let renamed = Context { topics, ..context };

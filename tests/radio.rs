@@ -1,7 +1,7 @@
 //! The agent on a radio, in a virtual machine: cards of the kernel's own that hear each other, and what befalls a sensor in its years.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test's way to fail
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use capture_agent::spool::{PCAP, SpoolReader};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Bounds a hang, nothing else: without hardware virtualisation a second in there may be some out here.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `agent ARGUMENT…` starts one in the background, as a user that has the two capabilities and no other right. The machine's shell
 /// keeps what is defined here.
@@ -95,30 +95,33 @@ fn every_probe_request_of_a_scan_comes_out(machine: &mut VirtualMachine) {
 
 fn it_hops_and_takes_up_a_card_that_went_down_or_got_another_name(machine: &mut VirtualMachine) {
     start(machine, "--channels 1,6,11 --dwell 250ms --spool /tmp/hopping");
-    hear_on_all_channels(machine);
+    hear_on_all_channels(machine, "HomeNet");
 
     machine.run("ip link set wlan1 down");
-    until_it_says(machine, "wlan1 is not heard any more");
+    until_it_says(machine, &["wlan1 is down", "wlan1 is not heard any more"]);
     machine.run("ip link set wlan1 up");
-    until_it_says(machine, "wlan1 is heard again");
-    hear_on_all_channels(machine);
+    until_it_says(machine, &["wlan1 is heard again"]);
+    hear_on_all_channels(machine, "FreePubWiFi");
 
     machine.run("ip link set wlan1 down; ip link set wlan1 name wlan9");
-    until_it_says(machine, "there is no interface wlan1");
+    until_it_says(machine, &["there is no interface wlan1"]);
     machine.run("ip link set wlan9 down; ip link set wlan9 name wlan1");
     until(PATIENCE, "the card under its name", || {
         (log(machine).matches("wlan1 is heard again").count() == 2).then_some(())
     });
-    hear_on_all_channels(machine);
+    hear_on_all_channels(machine, "skyclub");
     stop(machine);
 
-    let heard = spool(machine, "/tmp/hopping");
-    let mut by_channel = BTreeMap::new();
-    for record in &heard {
-        assert!(["HomeNet", "RNM-GUEST"].contains(&first(record, "wlan_ssid")), "{record}");
-        *by_channel.entry(first(record, "wlan_radio_channel")).or_insert(0) += 1;
+    let mut heard = BTreeSet::new();
+    for record in spool(machine, "/tmp/hopping") {
+        heard.insert((
+            first(&record, "wlan_ssid").to_owned(),
+            first(&record, "wlan_radio_channel").to_owned(),
+        ));
     }
-    assert_eq!(by_channel.keys().copied().collect::<Vec<_>>(), ["1", "11", "6"], "{by_channel:?}");
+    let all = ["HomeNet", "FreePubWiFi", "skyclub"]
+        .map(|network| ["1", "6", "11"].map(|channel| (network.to_owned(), channel.to_owned())));
+    assert_eq!(heard, all.into_iter().flatten().collect());
 }
 
 fn a_clock_that_is_set_back_by_an_hour_changes_nothing_but_the_times(machine: &mut VirtualMachine) {
@@ -136,27 +139,43 @@ fn a_clock_that_is_set_back_by_an_hour_changes_nothing_but_the_times(machine: &m
     let times: Vec<i64> =
         heard.iter().map(|record| record["timestamp"].as_str().unwrap().parse().unwrap()).collect();
     let back = Duration::from_millis((times[0] - times[1]).try_into().unwrap());
-    assert!((3000..3600).contains(&back.as_secs()), "an hour, but for what it took: {back:?}");
+    assert!(
+        (3000..=3601).contains(&back.as_secs()),
+        "an hour, but for what it took, and for parts of a second: {back:?}"
+    );
 }
 
 fn a_disk_that_is_full_and_one_that_cannot_be_written_are_told(machine: &mut VirtualMachine) {
-    machine.run("truncate -s 24M /tmp/disk.img && mke2fs -q /tmp/disk.img && mkdir /disk && mount -o loop /tmp/disk.img /disk");
+    machine.run("truncate -s 24M /tmp/disk && /bin/mke2fs -q -F /tmp/disk && mkdir /disk && mount -o loop /tmp/disk /disk");
     machine.run("mkdir /disk/spool && chown sensor /disk/spool");
     start(machine, "--channels 6 --spool /disk/spool");
-    machine.try_run("dd if=/dev/zero of=/disk/fill bs=4k");
-    for number in 0..500 {
-        machine.run(&format!("iw dev wlan0 scan freq 2437 ssid full-{number}"));
-        if number % 10 == 9 && log(machine).contains("full") {
-            break;
-        }
-    }
-    eprintln!("{}", log(machine));
+
+    let (status, _) = machine.try_run("dd if=/dev/zero of=/disk/fill bs=4k");
+    assert_eq!(status, 1, "there is no room left");
+    until(PATIENCE, "an agent that says that the disk is full", || {
+        machine.run("iw dev wlan0 scan freq 2437 ssid crowded");
+        log(machine).contains("the disk of the spool /disk/spool is full: make room on it").then_some(())
+    });
+    machine.run("rm /disk/fill && iw dev wlan0 scan freq 2437 ssid roomy");
+    until(PATIENCE, "a record on the disk that has room again", || {
+        (machine.try_run("grep -aq roomy /disk/spool/spool.db*").0 == 0).then_some(())
+    });
+
+    // what a kernel does when a memory card fails
     machine.run("echo u > /proc/sysrq-trigger");
-    machine.run("iw dev wlan0 scan freq 2437 ssid read-only");
-    std::thread::sleep(Duration::from_secs(5));
-    eprintln!("{}", log(machine));
-    eprintln!("{}", machine.run("mount; df; ls -la /disk/spool"));
-    stop(machine);
+    until(PATIENCE, "a disk that cannot be written", || {
+        machine.run("mount").contains("/disk type ext2 (ro").then_some(())
+    });
+    machine.run("iw dev wlan0 scan freq 2437 ssid late");
+    until_it_says(machine, &["the spool's database fails: "]);
+    let metrics = metrics(machine).1;
+    assert!(metrics.contains("probegram_listening{interface=\"wlan1\"} 1\n"), "it goes on: {metrics}");
+    assert_eq!(end(machine), 1);
+    let log = log(machine);
+    assert!(log.contains("1 records could not be written and are lost"), "{log}");
+    assert_eq!(mode(machine), "managed", "{log}");
+    let heard = spool(machine, "/disk/spool");
+    assert_eq!(heard.last().map(|record| first(record, "wlan_ssid")), Some("roomy"), "{heard:?}");
 }
 
 /// Starts an agent and waits until it listens.
@@ -170,25 +189,37 @@ fn start(machine: &mut VirtualMachine, arguments: &str) {
     });
 }
 
-/// Ends it as systemd does.
+/// Ends it as systemd does. All that it was to do is done.
 fn stop(machine: &mut VirtualMachine) {
+    assert_eq!(end(machine), 0, "{}", log(machine));
+}
+
+/// Ends it as systemd does, and gives its exit status.
+fn end(machine: &mut VirtualMachine) -> i32 {
     let (status, _) = machine.try_run("kill $agent && wait $agent");
     let log = log(machine);
-    assert_eq!(status, 0, "{log}");
     assert!(!log.contains("panicked"), "{log}");
+    status
 }
 
-/// Scans on three channels until those that were heard are no fewer.
-fn hear_on_all_channels(machine: &mut VirtualMachine) {
-    let before = probes(machine);
-    until(PATIENCE, "probe requests", || {
-        machine.run("iw dev wlan0 scan freq 2412 2437 2462 ssid HomeNet RNM-GUEST");
-        (probes(machine) >= before + 24).then_some(())
+/// Scans on three channels until the spool has a record of each that it had not before.
+fn hear_on_all_channels(machine: &mut VirtualMachine, network: &str) {
+    for channel in ["1", "6", "11"] {
+        let record = format!(r#"'"wlan_radio_channel":."{channel}".*"wlan_ssid":."{network}"'"#);
+        until(PATIENCE, "a record of each channel", || {
+            machine.run(&format!("iw dev wlan0 scan freq 2412 2437 2462 ssid {network}"));
+            (machine.try_run(&format!("cat /tmp/hopping/spool.db* | grep -aq {record}")).0 == 0).then_some(())
+        });
+    }
+}
+
+/// Waits for one of these words in what the agent says.
+fn until_it_says(machine: &mut VirtualMachine, words: &[&str]) {
+    let what = format!("an agent that says one of {words:?}");
+    until(PATIENCE, &what, || {
+        let log = log(machine);
+        words.iter().any(|words| log.contains(words)).then_some(())
     });
-}
-
-fn until_it_says(machine: &mut VirtualMachine, words: &str) {
-    until(PATIENCE, words, || log(machine).contains(words).then_some(()));
 }
 
 fn log(machine: &mut VirtualMachine) -> String {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use domain::link_layer;
+
 /// A channel, 20 MHz wide.
 ///
 /// Its number alone would be ambiguous: 6 GHz counts from 1 again, as 2.4 GHz does (IEEE 802.11ax-2021, 27.3.23.2). Where people
@@ -18,20 +20,16 @@ pub struct Channel {
 /// Where 6 GHz begins, in MHz: operating classes 131 to 136 (IEEE 802.11ax-2021, table E-4).
 const SIX_GHZ_FROM: u32 = 5_925;
 
+/// Public safety's band, where no phone looks for Wi-Fi; its channels of 20 MHz have numbers above those of 5 GHz.
+const FOUR_POINT_NINE_GHZ: std::ops::RangeInclusive<u32> = 4_900..=4_999;
+
 impl Channel {
-    /// The channel whose centre is at this frequency in MHz, and `None` outside of 2.4, 5 and 6 GHz: IEEE 802.11-2020, 15.4.4.3
-    /// and 17.3.8.4.2, IEEE 802.11ax-2021, 27.3.23.2. The same numbers stand in records of frames heard there.
+    /// The channel whose centre is at this frequency in MHz, and `None` outside of 2.4, 5 and 6 GHz. The same numbers stand in records of
+    /// frames heard there.
     #[must_use]
     pub fn at(mhz: u32) -> Option<Self> {
-        let number = match mhz {
-            2412..=2472 if (mhz - 2407).is_multiple_of(5) => (mhz - 2407) / 5,
-            2484 => 14,
-            5005..=5895 if mhz.is_multiple_of(5) => (mhz - 5000) / 5,
-            5935 => 2,
-            5955..=7115 if mhz.is_multiple_of(5) => (mhz - 5950) / 5,
-            _ => return None,
-        };
-        Some(Self { number: number.try_into().ok()?, mhz })
+        let number = link_layer::channel_at(mhz).filter(|_| !FOUR_POINT_NINE_GHZ.contains(&mhz))?;
+        Some(Self { number, mhz })
     }
 
     fn wanted(self) -> Wanted {

@@ -8,15 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use domain::heartbeat::Clock;
 use domain::{EventTime, Probe};
-use rtime_clock::adjtime::{Timex, adjtimex};
 
 use crate::cli::ClockPolicy;
 
 /// 2000-01-01 UTC. Nobody captured before: that clock was not set.
 const YEAR_2000_MS: EventTime = 946_684_800_000;
-/// `TIME_ERROR` of adjtimex(2): nothing synchronises the clock. The kernel says so from boot on, after somebody has set the clock by
-/// hand, and when it has not heard from a time service for hours.
-const TIME_ERROR: i32 = 5;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// A live frame is younger than this, so one that seems not to be was dated by a clock that has been set since.
 const OLDEST_MS: EventTime = 60_000;
@@ -54,8 +50,14 @@ impl SystemClock {
 }
 
 /// Whether a time service keeps the clock right, as the kernel knows from adjtimex(2).
+#[cfg(target_pointer_width = "64")]
 #[must_use]
 pub fn is_synchronized() -> bool {
+    use rtime_clock::adjtime::{Timex, adjtimex};
+
+    /// `TIME_ERROR`: nothing synchronises the clock. The kernel says so from boot on, after somebody has set the clock by hand, and when it
+    /// has not heard from a time service for hours.
+    const TIME_ERROR: i32 = 5;
     match adjtimex(&mut Timex::new()) {
         Ok(state) => state != TIME_ERROR,
         Err(error) => {
@@ -63,6 +65,14 @@ pub fn is_synchronized() -> bool {
             false
         }
     }
+}
+
+/// Whether systemd-timesyncd, the time service of Raspberry Pi OS, has set the clock since boot (systemd-timesyncd.service(8)). There is no safe
+/// wrapper of adjtimex(2) for 32 bits; that somebody sets the clock by hand later is not noticed here.
+#[cfg(not(target_pointer_width = "64"))]
+#[must_use]
+pub fn is_synchronized() -> bool {
+    std::path::Path::new("/run/systemd/timesync/synchronized").exists()
 }
 
 /// The present by the system's clock, in milliseconds since 1970.

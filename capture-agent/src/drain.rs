@@ -239,7 +239,14 @@ impl Work {
     }
 
     fn session(&mut self) -> Result<End, SpoolError> {
-        let one_by_one = self.reports().one_by_one;
+        let one_by_one = {
+            let mut reports = self.reports();
+            // of the producer before
+            reports.is_fatal = false;
+            reports.troubles.wants_mending = false;
+            reports.heartbeats.on_its_way = None;
+            reports.one_by_one
+        };
         let context = Context { kafka: self.kafka.clone(), one_by_one, reports: Arc::clone(&self.reports) };
         let producer = match self.kafka.producer(one_by_one, context) {
             Ok(producer) => producer,
@@ -257,7 +264,6 @@ impl Work {
         if !matches!(end, Ok(End::Trouble)) {
             self.send_last_heartbeat(&producer)?;
         }
-        self.reports().heartbeats.on_its_way = None;
         self.publish();
         end
     }
@@ -383,14 +389,18 @@ impl Work {
             // what stands behind a failure comes as an event of its own, and says more
             producer.poll(LONGEST_LOOK);
             let Some(trouble) = trouble else {
-                self.reports().troubles.has_topic(&self.kafka);
+                let mut reports = self.reports();
+                reports.troubles.has_topic(&self.kafka);
+                // whatever was wrong in this session before
+                reports.begin_again = false;
                 return Ok(None);
             };
             self.reports().troubles.complain(trouble);
             // what is fatal stays unsaid: who may not see the topic is given no producer's id either, and has one thing to mend
             self.reports().troubles.say_what_is_due();
             if found.is_err() {
-                if self.reports().troubles.wants_mending() {
+                // not for what an earlier session noted: over a slow line the first answer may take longer than one question waits
+                if self.reports().troubles.wants_mending {
                     return Ok(Some(if self.order() == Order::Stop { End::Stopped } else { End::Trouble }));
                 }
                 if self.waits_in_vain(FIRST_PAUSE) {
@@ -442,7 +452,9 @@ impl Work {
         }
         drop(reports);
         // several may wait, but librdkafka needs no older one
-        let Some(record) = self.reader.read(SENSORS, newest - 1, 1, BYTES_A_READ)?.pop() else { return Ok(()) };
+        let Some(record) = self.reader.read(SENSORS, newest - 1, 1, BYTES_A_READ)?.pop() else {
+            return Ok(());
+        };
         self.reports().heartbeats.on_its_way = Some(record.offset);
         if let Err((error, _rejected)) = producer.send(message(&self.kafka.sensors_topic, 0, &record)) {
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
@@ -526,7 +538,11 @@ fn lock(reports: &Mutex<Reports>) -> MutexGuard<'_, Reports> {
     reports.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn message<'a>(topic: &'a str, sequence: usize, record: &'a SpoolRecord) -> BaseRecord<'a, [u8], [u8], usize> {
+fn message<'a>(
+    topic: &'a str,
+    sequence: usize,
+    record: &'a SpoolRecord,
+) -> BaseRecord<'a, [u8], [u8], usize> {
     let mut message =
         BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, sequence).payload(record.value.as_slice());
     if let Some(key) = &record.key {
@@ -595,12 +611,23 @@ struct Troubles {
     unsaid: Option<(Instant, Trouble)>,
     /// When what was said, since the last time that all was well or not long ago.
     said: Vec<(Cause, Instant)>,
+    /// Which broker could not be reached, and when.
+    one_away: Option<(Instant, String)>,
+    /// Whether this producer has met something that lasts until a setting is mended.
+    wants_mending: bool,
     has_connected: bool,
 }
 
 impl Troubles {
     /// Notes what is wrong, and says it if it is news.
     fn complain(&mut self, trouble: Trouble) {
+        self.wants_mending |= trouble.cause.wants_mending();
+        if trouble.cause == Cause::BrokerAway {
+            // where others are there nothing is wrong
+            tracing::debug!("{}", trouble.line);
+            self.one_away = Some((Instant::now(), trouble.line));
+            return;
+        }
         if trouble.cause.is_vague() {
             match (&self.holds, &mut self.unsaid) {
                 (None, Some((_since, unsaid))) if unsaid.cause == Cause::Unreachable => *unsaid = trouble,
@@ -630,20 +657,21 @@ impl Troubles {
 
     /// Says what nothing more telling came after.
     fn say_what_is_due(&mut self) {
-        if let Some((_since, trouble)) = self.unsaid.take_if(|(since, _)| since.elapsed() >= WAIT_FOR_THE_CAUSE)
-        {
-            self.say(trouble);
+        let is_due = |(since, _trouble): &mut (Instant, Trouble)| since.elapsed() >= WAIT_FOR_THE_CAUSE;
+        let Some((_since, trouble)) = self.unsaid.take_if(is_due) else { return };
+        match self.one_away.take() {
+            Some((at, line)) if trouble.cause == Cause::Unreachable && at.elapsed() < LONGEST_PAUSE => {
+                self.say(Trouble { line, ..trouble });
+            }
+            _ => self.say(trouble),
         }
-    }
-
-    fn wants_mending(&self) -> bool {
-        self.holds.as_ref().is_some_and(|trouble| trouble.cause.wants_mending())
     }
 
     /// A broker answers.
     fn is_reached(&mut self, kafka: &Kafka) {
         self.unsaid = None;
-        let is_over = |trouble: &mut Trouble| !trouble.cause.is_of_writing() && !trouble.cause.is_of_the_topic();
+        let is_over =
+            |trouble: &mut Trouble| !trouble.cause.is_of_writing() && !trouble.cause.is_of_the_topic();
         if self.holds.take_if(is_over).is_some() {
             self.over();
             tracing::info!("Kafka at {} can be reached again", kafka.bootstrap_servers);
@@ -675,7 +703,7 @@ impl Troubles {
 
     fn over(&mut self) {
         self.since = None;
-        self.said.retain(|(cause, at)| cause.wants_mending() && at.elapsed() < SAY_AGAIN_AFTER);
+        self.said.retain(|(cause, at)| *cause != Cause::Unreachable && at.elapsed() < SAY_AGAIN_AFTER);
     }
 }
 
@@ -737,7 +765,8 @@ impl Context {
         // may look at the broker, and takes its time
         let trouble = self.kafka.explain(&self.kafka.topic, code, reason);
         let mut reports = self.reports();
-        let lasts = reports.troubles.since.is_some_and(|since| since.elapsed() >= READ_CERTIFICATES_AGAIN_AFTER);
+        let lasts =
+            reports.troubles.since.is_some_and(|since| since.elapsed() >= READ_CERTIFICATES_AGAIN_AFTER);
         reports.begin_again |= lasts && trouble.cause.wants_mending();
         reports.troubles.complain(trouble);
     }

@@ -54,7 +54,9 @@ pub enum Cause {
     Refused(RDKafkaErrorCode),
     /// Too few replicas are there to write.
     TooFewReplicas,
-    /// It cannot be reached, for whatever reason.
+    /// One broker cannot be reached; the others may do.
+    BrokerAway,
+    /// None can be reached.
     Unreachable,
     /// Anything else.
     Other(RDKafkaErrorCode),
@@ -64,7 +66,14 @@ impl Cause {
     /// Whether it may be the consequence of something that librdkafka tells a moment later, or over before anybody has read of it.
     #[must_use]
     pub fn is_vague(self) -> bool {
-        matches!(self, Self::Unreachable | Self::OtherProtocol | Self::TooFewReplicas | Self::Other(_))
+        matches!(
+            self,
+            Self::BrokerAway
+                | Self::Unreachable
+                | Self::OtherProtocol
+                | Self::TooFewReplicas
+                | Self::Other(_)
+        )
     }
 
     /// Whether it lasts until a person mends a setting, here or there.
@@ -118,12 +127,12 @@ pub fn in_words(place: Place<'_>, cause: Cause, reason: &str) -> Trouble {
     Trouble { cause, line: line(place, cause, reason) }
 }
 
-/// Whether a line of librdkafka's log tells what no error does, or much later: that the other end hangs up at our first words, or does not
-/// take our certificate. As an error comes only that the broker is down.
+/// Whether a line of librdkafka's log tells what no error does, or much later: why a broker cannot be reached, or that the other end hangs
+/// up at our first words, or does not take our certificate. As an error comes only that all brokers are down.
 #[must_use]
 pub fn is_of_interest(log_line: &str) -> bool {
-    log_line.contains("in state APIVERSION_QUERY")
-        && (log_line.contains("Disconnected") || log_line.contains("SSL routines"))
+    let is_hung_up = log_line.contains("Disconnected") || log_line.contains("SSL routines");
+    log_line.contains("in state CONNECT") || is_hung_up && log_line.contains("in state APIVERSION_QUERY")
 }
 
 fn cause(code: RDKafkaErrorCode, reason: &str, mechanism: &str) -> Cause {
@@ -148,11 +157,12 @@ fn cause(code: RDKafkaErrorCode, reason: &str, mechanism: &str) -> Cause {
             cause_of_tls(reason)
         }
         RDKafkaErrorCode::BrokerTransportFailure
-            if reason.contains("security.protocol") || is_of_interest(reason) =>
+            if reason.contains("security.protocol") || reason.contains("in state APIVERSION_QUERY") =>
         {
             Cause::OtherProtocol
         }
         RDKafkaErrorCode::Resolve => Cause::NoAddress,
+        RDKafkaErrorCode::BrokerTransportFailure if !reason.is_empty() => Cause::BrokerAway,
         RDKafkaErrorCode::BrokerTransportFailure
         | RDKafkaErrorCode::AllBrokersDown
         | RDKafkaErrorCode::OperationTimedOut
@@ -242,12 +252,12 @@ fn line(place: Place<'_>, cause: Cause, reason: &str) -> String {
             "Kafka at {bootstrap_servers} hangs up at once: check that security.protocol in --kafka-config is the one of this port, such as SASL_SSL, and that a Kafka runs there{said}"
         ),
         Cause::NoAddress => {
-            format!(
-                "no address for {bootstrap_servers}: check --bootstrap-servers and the network{said}"
-            )
+            format!("no address for {bootstrap_servers}: check --bootstrap-servers and the network{said}")
         }
         Cause::NoTopic => {
-            format!("Kafka at {bootstrap_servers} has no topic {topic}: create it, or name another with {flag}")
+            format!(
+                "Kafka at {bootstrap_servers} has no topic {topic}: create it, or name another with {flag}"
+            )
         }
         Cause::HiddenTopic => format!(
             "Kafka at {bootstrap_servers} does not let this user see topic {topic}: allow it DESCRIBE and WRITE, or name another with {flag}"
@@ -269,7 +279,9 @@ fn line(place: Place<'_>, cause: Cause, reason: &str) -> String {
         Cause::TooFewReplicas => format!(
             "Kafka at {bootstrap_servers} has too few brokers to keep what is written to topic {topic} safe (min.insync.replicas): see which are down"
         ),
-        Cause::Unreachable => format!("Kafka at {bootstrap_servers} cannot be reached{said}"),
+        Cause::BrokerAway | Cause::Unreachable => {
+            format!("Kafka at {bootstrap_servers} cannot be reached{said}")
+        }
         Cause::Other(code) => format!("Kafka at {bootstrap_servers}: {code}{said}"),
     }
 }

@@ -217,7 +217,8 @@ fn region_of_hosts(bootstrap_servers: &str) -> Option<&str> {
 
 /// It becomes part of a host name.
 fn is_region(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Who makes the tokens of a client of Kafka, if it needs any: a context passes librdkafka's wish for one on to this.
@@ -350,7 +351,9 @@ mod tests {
         assert_eq!(until(Some(1_750_000_060)).unwrap().lifetime_ms, 1_750_000_060_000);
         assert!(matches!(until(Some(1_750_000_000)), Err(MskIamError::Expired)));
         let url = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(until(None).unwrap().token).unwrap();
-        assert!(url.starts_with(b"https://kafka.eu-west-1.amazonaws.com/?Action=kafka-cluster%3AConnect&X-Amz-"));
+        assert!(
+            url.starts_with(b"https://kafka.eu-west-1.amazonaws.com/?Action=kafka-cluster%3AConnect&X-Amz-")
+        );
     }
 
     #[test]

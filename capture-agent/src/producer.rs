@@ -16,7 +16,7 @@ use crate::msk_iam::{self, MskIamError, Tokens};
 const LOOK_AT_THE_CERTIFICATE: Duration = Duration::from_secs(3);
 
 /// How long the answer is believed.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// The property that stands for `--msk-iam`: logins at Amazon MSK by IAM, as the Java client's settings ask for them.
 pub const BY_MSK_IAM: (&str, &str) = ("sasl.mechanism", msk_iam::MECHANISM);
@@ -94,7 +94,9 @@ pub enum KafkaSettingsError {
     )]
     NoTokens,
     /// Both topics are the same.
-    #[error("topic {0} cannot be that of the records and that of the heartbeats too: name another with --sensors-topic")]
+    #[error(
+        "topic {0} cannot be that of the records and that of the heartbeats too: name another with --sensors-topic"
+    )]
     OneTopic(String),
     /// A login by IAM cannot be prepared.
     #[error(transparent)]
@@ -157,8 +159,9 @@ impl Kafka {
         config.set("acks", "all");
         config.set_log_level(RDKafkaLogLevel::Info);
         let tokens = Tokens::of(&mut config)?;
-        let makes_its_own = config.get("enable.sasl.oauthbearer.unsecure.jwt").is_some_and(|value| value == "true")
-            || config.get("sasl.oauthbearer.method").is_some();
+        let makes_its_own =
+            config.get("enable.sasl.oauthbearer.unsecure.jwt").is_some_and(|value| value == "true")
+                || config.get("sasl.oauthbearer.method").is_some();
         if config.get("sasl.mechanisms") == Some("OAUTHBEARER") && !tokens.are_ours() && !makes_its_own {
             return Err(KafkaSettingsError::NoTokens);
         }
@@ -375,7 +378,9 @@ fn one_name(property: &str) -> &str {
 fn keeps_the_promise(property: &str, value: &str) -> Result<(), KafkaSettingsError> {
     let (must_be, keeps, because) = match property {
         "acks" => ("all", ["all", "-1"].contains(&value), "a record that one broker alone has can be lost"),
-        "enable.idempotence" => ("true", ["true", "1", "t"].contains(&value), "a record could come twice and out of order"),
+        "enable.idempotence" => {
+            ("true", ["true", "1", "t"].contains(&value), "a record could come twice and out of order")
+        }
         "transactional.id" => ("empty", value.is_empty(), "the agent writes without transactions"),
         _ => return Ok(()),
     };
@@ -529,7 +534,8 @@ mod tests {
     #[test]
     fn librdkafka_s_properties_are_taken_and_the_promise_is_kept() {
         let kafka =
-            with_file("# a comment\n\nqueue.buffering.max.ms = 50\nacks=-1\nsasl.password=pa=ss#word\n").unwrap();
+            with_file("# a comment\n\nqueue.buffering.max.ms = 50\nacks=-1\nsasl.password=pa=ss#word\n")
+                .unwrap();
         assert_eq!(kafka.config.get("linger.ms"), Some("50"));
         assert_eq!(kafka.config.get("queue.buffering.max.ms"), None);
         assert_eq!(kafka.config.get("sasl.password"), Some("pa=ss#word"));
@@ -569,7 +575,8 @@ mod tests {
         assert!(kafka.tokens.are_ours());
         assert_eq!(kafka.config.get("sasl.mechanisms"), Some("OAUTHBEARER"));
         assert_eq!(kafka.config.get("security.protocol"), Some("SASL_SSL"));
-        let nobody = with_file("security.protocol=SASL_SSL\nsasl.mechanism=OAUTHBEARER").unwrap_err().to_string();
+        let nobody =
+            with_file("security.protocol=SASL_SSL\nsasl.mechanism=OAUTHBEARER").unwrap_err().to_string();
         assert!(nobody.contains("AWS_MSK_IAM"), "{nobody}");
     }
 

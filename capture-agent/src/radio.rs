@@ -153,16 +153,7 @@ impl Control {
     /// # Errors
     /// [`RadioError`].
     pub fn take_up(&mut self) -> Result<Radio, RadioError> {
-        let card = self.prepare()?;
-        let hopping = match (&self.tuning.channels, card) {
-            (Some(plan), Some(card)) => {
-                let channels = plan
-                    .resolve(&card.channels)
-                    .map_err(|why| RadioError::Channel { interface: self.interface.clone(), why })?;
-                Some(Hopping { card, channels, at: 0, until: Instant::now() })
-            }
-            _ => None,
-        };
+        let hopping = self.prepare()?;
         let cannot = |why| RadioError::Open { interface: self.interface.clone(), why };
         let mut capture = Capture::from_device(self.interface.as_str())
             .map_err(cannot)?
@@ -180,9 +171,6 @@ impl Control {
         // libpcap would wait for ever for the first frame, as the kernel's timer runs from that on (pcap(3), "read timeout")
         let capture = capture.setnonblock().map_err(cannot)?;
         let mut radio = Radio { capture, link_type, hopping, timeout: PollTimeout::from(self.timeout_ms()) };
-        if let Some(Hopping { at, channels, .. }) = &mut radio.hopping {
-            *at = channels.len().saturating_sub(1);
-        }
         self.hop(&mut radio)?;
         Ok(radio)
     }
@@ -218,8 +206,9 @@ impl Control {
         }
     }
 
-    /// Sees that the card is in monitor mode and up, as far as that is our business. `None` when it is none of ours.
-    fn prepare(&mut self) -> Result<Option<Card>, RadioError> {
+    /// Sees that the card is in monitor mode and up, as far as that is our business, and has the channels. `None` when nobody wants it
+    /// tuned.
+    fn prepare(&mut self) -> Result<Option<Hopping>, RadioError> {
         if !self.tuning.set_monitor && self.tuning.channels.is_none() {
             return Ok(None);
         }
@@ -227,24 +216,32 @@ impl Control {
             Some(wireless) => wireless,
             empty => empty.insert(Wireless::open()?),
         };
-        let card = wireless.card(&self.interface)?;
-        if card.mode == Mode::Monitor {
-            if !card.is_up && self.tuning.set_monitor {
-                wireless.set_up(&card, true)?;
+        let mut card = wireless.card(&self.interface)?;
+        let interface = self.interface.clone();
+        let channels = self.tuning.channels.as_ref().map(|plan| plan.resolve(&card.channels)).transpose();
+        // before anything is changed
+        let channels = channels.map_err(|why| RadioError::Channel { interface: interface.clone(), why })?;
+        if card.mode != Mode::Monitor {
+            if !card.can_monitor {
+                let driver = card.driver.unwrap_or_else(|| "unknown".to_owned());
+                return Err(RadioError::CannotMonitor { interface, driver });
             }
-            return Ok(Some(card));
+            if !self.tuning.set_monitor {
+                let link_type = format!("{} mode's", card.mode);
+                return Err(RadioError::NotIeee80211 { interface, link_type });
+            }
+            wireless.set_mode(&card, Mode::Monitor)?;
+            self.before.get_or_insert(card.mode);
+            card = wireless.card(&interface)?;
+        } else if !card.is_up && self.tuning.set_monitor {
+            wireless.set_up(&card, true)?;
         }
-        if !card.can_monitor {
-            let driver = card.driver.unwrap_or_else(|| "unknown".to_owned());
-            return Err(RadioError::CannotMonitor { interface: self.interface.clone(), driver });
-        }
-        if !self.tuning.set_monitor {
-            let link_type = format!("{} mode's", card.mode);
-            return Err(RadioError::NotIeee80211 { interface: self.interface.clone(), link_type });
-        }
-        wireless.set_mode(&card, Mode::Monitor)?;
-        self.before.get_or_insert(card.mode);
-        Ok(Some(wireless.card(&self.interface)?))
+        Ok(channels.map(|channels| Hopping {
+            card,
+            at: channels.len().saturating_sub(1), // the next is the first
+            channels,
+            until: Instant::now(),
+        }))
     }
 
     fn timeout_ms(&self) -> u16 {

@@ -82,9 +82,12 @@ pub enum WirelessError {
         "cannot {0}: the radio is switched off; `rfkill list` says how, `sudo rfkill unblock wifi` switches it on unless it is a switch on the case"
     )]
     SwitchedOff(String),
+    /// Somebody took the interface down.
+    #[error("{0} is down: `sudo ip link set {0} up` takes it up")]
+    Down(String),
     /// The card is needed otherwise.
     #[error(
-        "cannot {0}: the card is busy, or down; if another program holds it, `nmcli device set IFACE managed no` keeps NetworkManager away, and `iw dev` shows whether another interface of the same card is connected"
+        "cannot {0}: the card is busy; if another program holds it, `nmcli device set IFACE managed no` keeps NetworkManager away, and `iw dev` shows whether another interface of the same card is connected"
     )]
     Busy(String),
     /// The driver cannot do that.
@@ -276,8 +279,18 @@ impl Wireless {
             number(attr::WIPHY_FREQ, channel.mhz),
             number(attr::WIPHY_CHANNEL_TYPE, CHANNEL_NO_HT),
         ];
-        self.nl80211(command::SET_WIPHY, NlmF::ACK, attributes)
-            .map_err(|why| refusal(&card.name, format!("tune {} to channel {channel}", card.name), why))?;
+        let tuned = self.nl80211(command::SET_WIPHY, NlmF::ACK, attributes);
+        tuned.map_err(|why| {
+            match refusal(&card.name, format!("tune {} to channel {channel}", card.name), why) {
+                // the kernel says the same of an interface that is down, and of one that has another name now
+                WirelessError::Busy(what) => match self.link(&card.name) {
+                    Ok((_, true)) => WirelessError::Busy(what),
+                    Ok((_, false)) => WirelessError::Down(card.name.clone()),
+                    Err(error) => error,
+                },
+                other => other,
+            }
+        })?;
         Ok(())
     }
 

@@ -1,9 +1,11 @@
 //! How fast a capture file goes through the agent's spool to a real Kafka, beside the seed's `tshark | jq | kcat`.
 //!
 //! The same file and the same broker for both, one after the other. The time is that of the whole command, from its start to
-//! its end by itself: the agent's until Kafka has acknowledged the last record.
+//! its end by itself: the agent's until Kafka has acknowledged the last record. Then the agent once more to a broker that wants TLS and
+//! a login by SCRAM-SHA-512, as the clouds do.
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a benchmark's way to fail and to tell
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,10 +13,13 @@ use std::time::{Duration, Instant};
 use probegram_tests::frames::{self, FRAMES};
 use probegram_tests::kafka::Kafka;
 use probegram_tests::process::release_binary;
+use probegram_tests::secured_kafka::{Listener, PASSWORD, SecuredKafka, WRITER};
 use tempfile::TempDir;
 
 const RUNS: usize = 3;
 const GOAL: f64 = 50.0;
+/// Probe records per second over TLS.
+const SECURED_GOAL: f64 = 100_000.0;
 
 /// The seed's pipeline (its article, "streaming captured packets to Kafka"), reading a file and without the cloud's login.
 const SEED: &str = "tshark -r \"$CAPTURE\" -T ek -l -e wlan.fc.type -e wlan.fc.type_subtype -e wlan_radio.channel \
@@ -33,8 +38,9 @@ fn main() {
     let Some(kafka) = Kafka::start() else { return };
     let capture = frames::million();
     println!("{FRAMES} frames, {} probe requests", FRAMES / 5);
+    let servers = kafka.bootstrap_servers();
     let times: Vec<Duration> =
-        (0..RUNS).map(|run| through_the_spool(&agent, &capture, &kafka, run)).collect();
+        (0..RUNS).map(|run| through_the_spool(&agent, &capture, &kafka, &servers, "", run)).collect();
     let best = times.iter().min().unwrap();
     for time in &times {
         println!("capture-agent --read --spool --bootstrap-servers: {}", rate(*time));
@@ -44,18 +50,45 @@ fn main() {
         println!("tshark | jq | kcat: {}", rate(seed));
         let factor = seed.as_secs_f64() / best.as_secs_f64();
         println!("the agent is {factor:.0} times as fast as the seed (goal: {GOAL})");
-        return;
+        drop(kafka);
+        return secured(&agent, &capture);
     };
     println!("no comparison with the seed: {missing} is missing, `apt-get install {missing}`");
+    drop(kafka);
+    secured(&agent, &capture);
 }
 
-fn through_the_spool(agent: &Path, capture: &Path, kafka: &Kafka, run: usize) -> Duration {
+fn secured(agent: &Path, capture: &Path) {
+    let Some(broker) = SecuredKafka::start() else { return };
+    let (servers, login) =
+        (broker.address(Listener::SaslTls), broker.login("SCRAM-SHA-512", WRITER, PASSWORD));
+    let times: Vec<Duration> = (0..RUNS)
+        .map(|run| through_the_spool(agent, capture, broker.kafka(), &servers, &login, run))
+        .collect();
+    for time in &times {
+        println!("the same by TLS and SCRAM-SHA-512: {}", rate(*time));
+    }
+    let best = f64::from(FRAMES / 5) / times.iter().min().unwrap().as_secs_f64();
+    println!("at best {best:.0} probe records per second by TLS and SCRAM-SHA-512 (goal: {SECURED_GOAL:.0})");
+}
+
+fn through_the_spool(
+    agent: &Path,
+    capture: &Path,
+    kafka: &Kafka,
+    servers: &str,
+    settings: &str,
+    run: usize,
+) -> Duration {
     let topic = format!("agent-{run}");
     kafka.create_topic(&topic, 4);
     let spool = TempDir::new().unwrap();
     let mut command = Command::new(agent);
     command.arg("--read").arg(capture).arg("--spool").arg(spool.path());
-    command.args(["--log", "warn", "--bootstrap-servers", &kafka.bootstrap_servers(), "--topic", &topic]);
+    let properties = spool.path().join("kafka.properties");
+    fs::write(&properties, settings).unwrap();
+    command.args(["--log", "warn", "--bootstrap-servers", servers, "--topic", &topic]);
+    command.arg("--kafka-config").arg(properties);
     let began = Instant::now();
     let status = command.stdin(Stdio::null()).status().unwrap();
     let time = began.elapsed();

@@ -143,8 +143,9 @@ impl Kafka {
         let home = jars();
         let settings = settings(&home);
         let controller_port = Port::reserve();
-        let nodes: Vec<Node> =
-            (0..count).map(|number| Node::start(&home, number, count, controller_port.number, &settings)).collect();
+        let nodes: Vec<Node> = (0..count)
+            .map(|number| Node::start(&home, number, count, controller_port.number, &settings))
+            .collect();
         let admin = ClientConfig::new()
             .set("bootstrap.servers", addresses(&nodes))
             .set("reconnect.backoff.max.ms", "200")

@@ -26,6 +26,7 @@ pub mod scheduled_table;
 pub mod schedules;
 pub mod secured_kafka;
 pub mod simulated_mongodb;
+pub mod slow_line;
 pub mod stage;
 pub mod telegram;
 pub mod virtual_machine;

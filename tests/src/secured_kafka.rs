@@ -114,11 +114,14 @@ fn settings(home: &Path, certificates: &Path, ports: &[(Listener, Port)]) -> Set
     let named = || LISTENERS.iter().zip(ports);
     let listeners =
         named().map(|((_, name, _), (_, port))| format!(",{name}://127.0.0.1:{}", port.number())).collect();
-    let protocols: String = LISTENERS.iter().map(|(_, name, protocol)| format!(",{name}:{protocol}")).collect();
+    let protocols: String =
+        LISTENERS.iter().map(|(_, name, protocol)| format!(",{name}:{protocol}")).collect();
     let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
     let bearer = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";";
-    let plain: String =
-        [WRITER, READER, WATCHER, STRANGER].iter().map(|user| format!(" user_{user}=\"{PASSWORD}\"")).collect();
+    let plain: String = [WRITER, READER, WATCHER, STRANGER]
+        .iter()
+        .map(|user| format!(" user_{user}=\"{PASSWORD}\""))
+        .collect();
     let mut properties = format!(
         "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
          inter.broker.listener.name=PLAINTEXT\n\
@@ -177,18 +180,18 @@ fn validator(home: &Path, folder: &Path) -> PathBuf {
     let clients = fs::read_dir(home.join("lib")).expect("Kafka's jars").flatten().map(|entry| entry.path());
     let clients = clients
         .into_iter()
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kafka-clients-")))
+        .find(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kafka-clients-"))
+        })
         .expect("the jar of Kafka's clients");
-    run(
-        Command::new("java")
-            .arg("-cp")
-            .arg(compiler.join("lib/*"))
-            .args(["org.eclipse.jdt.internal.compiler.batch.Main", "-17", "-nowarn", "-proc:none", "-cp"])
-            .arg(clients)
-            .arg("-d")
-            .arg(&classes)
-            .arg(source),
-    );
+    run(Command::new("java")
+        .arg("-cp")
+        .arg(compiler.join("lib/*"))
+        .args(["org.eclipse.jdt.internal.compiler.batch.Main", "-17", "-nowarn", "-proc:none", "-cp"])
+        .arg(clients)
+        .arg("-d")
+        .arg(&classes)
+        .arg(source));
     let (id, secret) = AWS_KEY;
     fs::write(classes.join("known.properties"), format!("id={id}\nsecret={secret}\nregion={AWS_REGION}\n"))
         .expect("a temporary file");
@@ -203,7 +206,9 @@ fn certificates() -> TempDir {
     };
     const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     for authority in ["ca", "stranger-ca"] {
-        openssl(&format!("req -x509 {KEY} -keyout {authority}.key -out {authority}.pem -subj /CN={authority} -days 30"));
+        openssl(&format!(
+            "req -x509 {KEY} -keyout {authority}.key -out {authority}.pem -subj /CN={authority} -days 30"
+        ));
     }
     for (name, subject, alternative, days) in [
         ("broker", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1", 30),
@@ -268,7 +273,9 @@ fn allow(bootstrap_servers: &str) {
         request.extend(ALLOW.to_be_bytes());
     }
     let mut broker = TcpStream::connect(bootstrap_servers).expect("the broker");
-    broker.write_all(&i32::try_from(request.len()).expect("a short request").to_be_bytes()).expect("the broker");
+    broker
+        .write_all(&i32::try_from(request.len()).expect("a short request").to_be_bytes())
+        .expect("the broker");
     broker.write_all(&request).expect("the broker");
     let mut length = [0; 4];
     broker.read_exact(&mut length).expect("an answer");

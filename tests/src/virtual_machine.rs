@@ -13,7 +13,7 @@ use crate::process::target;
 
 /// How long the machine may take for an answer, its start included. It bounds a hang: without hardware virtualisation and beside a
 /// build, it is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running machine. It is killed when this goes out of scope.
 pub struct VirtualMachine {
@@ -122,6 +122,18 @@ impl VirtualMachine {
 
 impl Drop for VirtualMachine {
     fn drop(&mut self) {
+        // what a failed test would have to look at
+        if thread::panicking() {
+            let asked = writeln!(self.commands, "{}", base64_simd::STANDARD.encode_to_string("cat /tmp/log"));
+            let said = asked.ok().and_then(|()| self.lines.recv_timeout(PATIENCE).ok()).unwrap_or_default();
+            let log = said
+                .split_once(' ')
+                .and_then(|(_, log)| base64_simd::STANDARD.decode_to_vec(log.trim()).ok());
+            eprintln!(
+                "/tmp/log in the virtual machine:\n{}",
+                String::from_utf8_lossy(&log.unwrap_or_default())
+            );
+        }
         // it has nothing to lose
         self.qemu.kill().expect("SIGKILL to a child");
         self.qemu.wait().expect("the end of a child");

@@ -144,7 +144,8 @@ fn is_undamaged(radio: &Radio, frame: &[u8], original_length: usize) -> bool {
 
 /// The channel whose centre is at this frequency in MHz: IEEE 802.11-2020, 15.4.4.3 (2.4 GHz), 17.3.8.4.2 (5 GHz, and 4.9 GHz from
 /// 4000 MHz on) and IEEE 802.11ax-2021, 27.3.23.2 (6 GHz).
-pub(crate) const fn channel_at(mhz: u32) -> Option<u16> {
+#[must_use]
+pub const fn channel_at(mhz: u32) -> Option<u16> {
     let channel = match mhz {
         2412..=2472 if (mhz - 2407).is_multiple_of(5) => (mhz - 2407) / 5,
         2484 => 14,

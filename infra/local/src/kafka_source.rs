@@ -53,7 +53,8 @@ pub fn run(
     let (told, tidings) = channel();
     let mut config = config.clone();
     let tokens = Tokens::of(&mut config).map_err(KafkaSettingsError::from)?;
-    let group = Group { source: source.clone(), handle: handle.clone(), told, said: Mutex::default(), tokens };
+    let group =
+        Group { source: source.clone(), handle: handle.clone(), told, said: Mutex::default(), tokens };
     let consumer: Arc<BaseConsumer<Group>> = Arc::new(
         config
             .set("group.id", &source.group)
