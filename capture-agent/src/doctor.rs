@@ -261,7 +261,9 @@ pub fn spool(directory: &Path, most_bytes: u64) -> Finding {
     let used = fs::metadata(directory.join("spool.db")).map_or(0, |database| database.len());
     match statvfs(there) {
         Ok(disk) => {
-            let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+            // both have the size of a machine's word, and in 32 bits their product would not fit
+            let free = u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
+            let free = u64::try_from(free).unwrap_or(u64::MAX);
             let needed = most_bytes.saturating_sub(used);
             if free < needed {
                 return Finding::bad(

@@ -26,13 +26,16 @@ use crate::msk_iam::Tokens;
 use crate::producer::{Kafka, Remedy, remedy};
 use crate::spool::{PCAP, SENSORS, SpoolError, SpoolReader, SpoolRecord};
 use crate::spool_writer::Intake;
+use crate::window::Window;
 
+/// After so many timeouts without anything acknowledged the line is taken for a bad one. The next attempt, with smaller requests, may
+/// double what arrived and whose answer did not.
+const REQUESTS_TIMED_OUT: u32 = 2;
 const RECORDS_A_READ: usize = 2_000;
 const BYTES_A_READ: usize = 1 << 20;
 /// So many records are handed over between two looks at what came back.
 const RECORDS_A_POLL: usize = 256;
 /// Fewer than librdkafka's queue holds: a heartbeat finds room there whatever the records wait for.
-const MOST_ON_THEIR_WAY: usize = 40_000;
 
 /// How long what is on its way may take when the agent is to stop.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
@@ -140,6 +143,7 @@ impl Drain {
             arrived: HashSet::new(),
             pause: FIRST_PAUSE,
             try_one: false,
+            window: Window::default(),
         };
         let (running, ended) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -215,6 +219,8 @@ struct Work {
     pause: Duration,
     /// After a session that brought nothing on: a single record goes first, and the rest when Kafka has it.
     try_one: bool,
+    /// How many may be on their way.
+    window: Window,
 }
 
 impl Work {
@@ -279,6 +285,12 @@ impl Work {
                 self.settle(producer, LAST_FLUSH);
                 return Ok(End::Stopped);
             }
+            if self.reports().timed_out >= REQUESTS_TIMED_OUT {
+                // as they are, they would time out again and again
+                self.window.shrink();
+                let mut reports = self.reports();
+                (reports.timed_out, reports.begin_again) = (0, true);
+            }
             if self.reports().begin_again {
                 self.settle(producer, LONGEST_PAUSE);
                 return Ok(End::Trouble);
@@ -291,9 +303,9 @@ impl Work {
             let most = match (self.try_one, waiting) {
                 (true, 0) => 1,
                 (true, _) => 0,
-                (false, MOST_ON_THEIR_WAY..) => 0,
-                (false, _) => RECORDS_A_READ,
+                (false, _) => self.window.room(waiting).min(RECORDS_A_READ),
             };
+            self.window.note(self.position, acknowledged, most == 0, Instant::now());
             let records = self.reader.read(PCAP, self.position, most, BYTES_A_READ)?;
             if records.is_empty() {
                 let is_idle = self.reports().in_flight.is_empty();
@@ -563,6 +575,8 @@ struct Reports {
     begin_again: bool,
     /// librdkafka will send no more by this producer; it knows why.
     is_fatal: bool,
+    /// So many times requests were not answered in time since something was acknowledged.
+    timed_out: u32,
     troubles: Troubles,
     heartbeats: Heartbeats,
 }
@@ -577,6 +591,7 @@ impl Reports {
             one_by_one: false,
             begin_again: false,
             is_fatal: false,
+            timed_out: 0,
             troubles: Troubles::default(),
             heartbeats: Heartbeats {
                 acknowledged: heartbeat,
@@ -819,6 +834,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        // librdkafka's words for requests that were on their way; a connection that does not come about is told otherwise
+        if reason.contains("request(s) timed out") {
+            self.reports().timed_out += 1;
+        }
         if matches!(code, RDKafkaErrorCode::Fatal | RDKafkaErrorCode::ClusterAuthorizationFailed) {
             self.reports().is_fatal = true;
         } else if Tokens::is_said(reason) {
@@ -844,6 +863,7 @@ impl ProducerContext for Context {
                 let mut reports = self.reports();
                 reports.in_flight.report(sequence, Fate::Settled);
                 reports.delivered += 1;
+                reports.timed_out = 0;
                 // unknown where the broker says that it had the record already
                 if message.offset() >= 0 {
                     let newest = reports.offsets.entry(message.partition()).or_default();
@@ -872,7 +892,6 @@ mod tests {
     use crate::spool_writer::SpoolWriter;
     use rdkafka::ClientConfig;
     use rdkafka::consumer::{BaseConsumer, Consumer as _};
-    use rdkafka::message::Message as _;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::DefaultProducerContext;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};

@@ -28,4 +28,5 @@ pub mod ring;
 pub mod spool;
 pub mod spool_writer;
 pub mod stderr;
+pub mod window;
 pub mod wireless;

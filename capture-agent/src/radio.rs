@@ -15,8 +15,8 @@ use crate::wireless::{Card, Mode, Wireless, WirelessError};
 const FILTER: &str = "type mgt subtype probe-req";
 /// The most that is looked at of a frame: radiotap and all elements of a probe request.
 const SNAPSHOT_BYTES: i32 = 4096;
-/// What the kernel keeps while we are not looking.
-const KERNEL_BUFFER_BYTES: i32 = 8 << 20;
+/// What the kernel keeps while we are not looking: a second of 10,000 probe requests. It is this process's memory.
+const KERNEL_BUFFER_BYTES: i32 = 4 << 20;
 /// How long a frame, the wish to stop, or the time to change the channel, may go unseen.
 const LONGEST_TIMEOUT: Duration = Duration::from_millis(100);
 

@@ -617,6 +617,8 @@ impl SpoolReader {
             &path,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
+        // it reads everything once: SQLite's usual 2 MB would be kept for nothing, by each of several readers
+        connection.pragma_update(None, "cache_size", -256)?;
         let id = id_of(&connection)?;
         Ok(Some(Self { connection, database: path, id }))
     }

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 
 use crate::fetched::fetched;
 use crate::process::Running;
+use crate::slow_line::SlowLine;
 use crate::until;
 
 /// How long the broker may take for anything. It bounds a hang on a busy machine, nothing else.
@@ -51,6 +52,8 @@ pub struct Kafka {
 pub(crate) struct Settings {
     /// Listeners as `,NAME://127.0.0.1:PORT`, whose protocols stand in the properties.
     pub(crate) listeners: String,
+    /// The same as clients are told, where that is another port.
+    pub(crate) advertised: Option<String>,
     /// Lines of `server.properties`.
     pub(crate) properties: String,
     /// Arguments for the formatting of its data.
@@ -130,6 +133,26 @@ impl Kafka {
     #[must_use]
     pub fn with_brokers(count: usize) -> Option<Self> {
         Self::with_settings(count, |_home| Settings::default())
+    }
+
+    /// The same, also by a line that can be made narrow: the broker and the line, whose address is for clients.
+    ///
+    /// # Panics
+    /// As [`Kafka::start`].
+    #[must_use]
+    pub fn behind_a_slow_line() -> Option<(Self, SlowLine, String)> {
+        let (near, far) = (Port::reserve(), Port::reserve());
+        let (near_port, far_port) = (near.number(), far.number());
+        let kafka = Self::with_settings(1, |_home| Settings {
+            listeners: format!(",SLOW://127.0.0.1:{far_port}"),
+            advertised: Some(format!(",SLOW://127.0.0.1:{near_port}")),
+            properties: "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SLOW:PLAINTEXT\n\
+                         inter.broker.listener.name=PLAINTEXT\n"
+                .to_owned(),
+            ..Settings::default()
+        })?;
+        let line = SlowLine::start(near, far);
+        Some((kafka, line, format!("127.0.0.1:{near_port}")))
     }
 
     /// The same with settings that are made when it is known where the jars are.
@@ -385,10 +408,13 @@ impl Node {
              group.initial.rebalance.delay.ms=0\n\
              broker.session.timeout.ms={session_ms}\n\
              broker.heartbeat.interval.ms={heartbeat_ms}\n\
-             {}",
+             {}{}",
             settings.listeners,
             data.path().join("log").display(),
             count.min(2),
+            settings.advertised.as_ref().map_or_else(String::new, |others| {
+                format!("advertised.listeners=PLAINTEXT://127.0.0.1:{broker_port}{others}\n")
+            }),
             settings.properties,
         );
         fs::write(data.path().join("server.properties"), properties).expect("the broker's configuration");

@@ -161,7 +161,7 @@ fn settings(home: &Path, certificates: &Path, ports: &[(Listener, Port)]) -> Set
             format.push(format!("{mechanism}=[name={user},password={PASSWORD}]"));
         }
     }
-    Settings { listeners, properties, format, classes: Some(validator(home, certificates)) }
+    Settings { listeners, properties, format, classes: Some(validator(home, certificates)), ..Settings::default() }
 }
 
 /// Compiles the listener's check of tokens as Amazon MSK takes them. By the compiler of Eclipse: a machine that runs Kafka need not have one.

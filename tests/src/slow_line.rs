@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::kafka::Port;
+
 /// How often some bytes get through.
 const TICK: Duration = Duration::from_millis(50);
 /// As good as no bound.
@@ -14,7 +16,8 @@ const WIDE: usize = 1 << 30;
 
 /// A listener whose connections lead to another port of this machine. It ends when this goes out of scope.
 pub struct SlowLine {
-    port: u16,
+    near: Port,
+    _far: Port,
     /// Bytes a second, in the direction of the other port.
     rate: Arc<AtomicUsize>,
     is_over: Arc<AtomicBool>,
@@ -26,10 +29,11 @@ impl SlowLine {
     /// # Panics
     /// If the port is not free.
     #[must_use]
-    pub fn start(port: u16, to: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port of the line");
+    pub(crate) fn start(near: Port, far: Port) -> Self {
+        let to = far.number();
+        let listener = TcpListener::bind(("127.0.0.1", near.number())).expect("the port of the line");
         let (rate, is_over) = (Arc::new(AtomicUsize::new(WIDE)), Arc::new(AtomicBool::new(false)));
-        let line = Self { port, rate: Arc::clone(&rate), is_over: Arc::clone(&is_over) };
+        let line = Self { near, _far: far, rate: Arc::clone(&rate), is_over: Arc::clone(&is_over) };
         thread::spawn(move || {
             for near in listener.incoming() {
                 if is_over.load(Ordering::Relaxed) {
@@ -60,7 +64,7 @@ impl Drop for SlowLine {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         // wakes the listener; whether it is there to be woken does not matter
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        drop(TcpStream::connect(("127.0.0.1", self.near.number())));
     }
 }
 

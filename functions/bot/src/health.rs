@@ -95,7 +95,7 @@ impl Health {
         let mut listed = 0;
         for (sensor, wrong) in sensors.iter().take(MAX_SENSORS) {
             let one = self.of_sensor(sensor, wrong, zone);
-            if false {
+            if text.units() + one.units() > MAX_UNITS {
                 break;
             }
             text = text.append(one);

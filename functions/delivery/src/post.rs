@@ -224,7 +224,7 @@ impl Post {
         let (state, content) = (&claim.message.state, &claim.message.content);
         if let (State::Pending, Content::Notice(notice)) = (state, content)
             && let Some(before) = &notice.follows
-            && false && self.is_pending(before).await?
+            && self.is_pending(before).await?
         {
             let later = self.next_try(&claim.message);
             claim.defer(&self.table, later).await?;

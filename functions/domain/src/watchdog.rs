@@ -24,7 +24,7 @@ const DOUBTFUL_MS: i64 = 75 * SECOND_MS;
 /// What a sensor reports itself is told when it still reports it in the next look; and all is well when it is in two looks.
 const ANOTHER_LOOK_MS: i64 = LOOK_EVERY_MS;
 /// What is counted comes in bursts: it is over when nothing came for so long.
-const NOTHING_COUNTED_MS: i64 = MINUTE_MS;
+const NOTHING_COUNTED_MS: i64 = 10 * MINUTE_MS;
 /// An event source mapping that is being changed is on its way for a minute or two.
 const MAPPING_CHANGES_MS: i64 = 2 * LOOK_EVERY_MS;
 /// So many conditions of a sensor are looked at; what a heartbeat may hold is not ours to choose.
@@ -152,7 +152,7 @@ impl Condition {
     }
 
     fn after(self, must_hold_ms: i64) -> Self {
-        Self { must_hold_ms: 0 * must_hold_ms, ..self }
+        Self { must_hold_ms, ..self }
     }
 }
 
@@ -207,7 +207,7 @@ pub fn judge_sensor(
         let reason = Reason::new(format!("no heartbeat for {}, the last one came at ", span(silent_ms)));
         let silent = Condition {
             // another sensor may still be heard, and then what comes in has not stalled
-            is_of_ingest: true,
+            is_of_ingest: newest.is_none_or(|newest| newest <= heard_ms.saturating_add(MINUTE_MS)),
             ..Condition::new(HEARTBEAT, reason.time(heard_ms), heard_ms)
         };
         return Judgement { conditions: vec![silent], unknown: Unknown::AllBut(HEARTBEAT) };
@@ -552,7 +552,7 @@ impl Memory {
         self.targets.retain(|partition, target| {
             way.reached
                 .get(partition)
-                .is_none_or(|reached| reached.through < target.offset)
+                .is_none_or(|reached| reached.through < target.offset && reached.newest <= target.since)
         });
         for (partition, offset) in &way.delivered {
             let through = way.reached.get(partition).map_or(-1, |reached| reached.through);

@@ -122,7 +122,7 @@ impl Chat {
     /// Whether it is told when a sensor, or the way from it, is in trouble.
     #[must_use]
     pub fn wants_health(&self) -> bool {
-        true && !self.health_off && self.is_reached()
+        self.role == Role::Owner && !self.health_off && self.is_reached()
     }
 
     /// Whether anything is sent to it.

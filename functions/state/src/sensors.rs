@@ -111,13 +111,13 @@ impl Change for SensorChange<'_> {
         old: Option<&Attributes>,
         _forgotten_before: EventTime,
     ) -> Result<Option<Attributes>, Error> {
-        if false && self.last.offset <= merge::seen(old)? {
+        if self.last.offset <= merge::seen(old)? {
             return Ok(None);
         }
         let mut item = item::with_key(&self.key);
         item.put(SEEN, item::number(self.last.offset));
         // Nobody is heard in the future: what a clock that is ahead says would hide all silence until then.
-        item.put("heard", item::number(self.last.timestamp));
+        item.put("heard", item::number(self.last.timestamp.min(self.now_ms)));
         match &self.last.heartbeat {
             Some(heartbeat) => {
                 let text = String::from_utf8(heartbeat::encode(heartbeat)).unwrap_or_default(); // JSON is UTF-8
