@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -137,6 +138,76 @@ fn a_card_that_goes_down_is_renamed_or_vanishes_is_taken_up_again_with_the_reaso
     assert_eq!(last.interfaces[0].recovered, 2);
     assert!(!last.interfaces[0].is_listening);
     assert!(last.troubles.iter().any(|trouble| trouble.kind == format!("interface:{interface}")), "{last:?}");
+}
+
+#[test]
+fn a_card_that_gives_nothing_is_in_trouble_until_it_gives_a_frame() {
+    let Some(mut radio) = FakeRadio::plug_in() else { return };
+    let directory = TempDir::new().unwrap();
+    let agent = listen(&radio.interface, directory.path(), &["--clock", "trust", "--silent-after", "10s"]);
+    let said = |what: &str| until(PATIENCE, what, || agent.stderr().contains(what).then_some(()));
+    said("gave no frame of any kind for 10s");
+    // it is taken up anew, and silent as before
+    said("gave no frame of any kind for 2");
+    assert!(!agent.stderr().contains("is heard again"), "{}", agent.stderr());
+    radio.send(&radiotap(-60, &with_fcs(other(0x80, 120))), 1);
+    said("is heard again");
+    stop(agent);
+    let last = heartbeats(directory.path()).pop().unwrap();
+    assert_eq!((last.troubles.len(), last.interfaces[0].recovered), (0, 1), "{last:?}");
+}
+
+#[test]
+fn what_waited_in_the_kernel_keeps_its_time_and_is_taken_before_the_agent_ends() {
+    const FRAMES: usize = 500;
+    let Some(mut radio) = FakeRadio::plug_in() else { return };
+    let directory = TempDir::new().unwrap();
+    let mut agent = listen(&radio.interface, directory.path(), &["--clock", "trust"]);
+    radio.send(&heard(PHONE, b"RNM0", 1), 1);
+    wait_for(directory.path(), 1);
+    agent.signal(Signal::SIGSTOP);
+    let before = now_ms();
+    radio.send(&heard(PHONE, b"RNM0", 2), FRAMES);
+    let after = now_ms();
+    agent.signal(Signal::SIGTERM);
+    agent.signal(Signal::SIGCONT);
+    assert!(agent.wait(PATIENCE).success(), "{}", agent.stderr());
+    let probes = probes(directory.path());
+    assert_eq!(probes.len(), 1 + FRAMES);
+    assert!(probes[1..].iter().all(|probe| (before - 1..=after).contains(&probe.time)), "{before} to {after}: {probes:?}");
+}
+
+#[test]
+fn a_name_that_another_card_has_got_means_the_other_card() {
+    let Some(first) = FakeRadio::plug_in() else { return };
+    let Some(mut second) = FakeRadio::plug_in() else { return };
+    let directory = TempDir::new().unwrap();
+    let agent = listen(&first.interface, directory.path(), &["--clock", "trust"]);
+    let away = format!("{}a", first.interface);
+    for (card, name) in [(&first, &away), (&second, &first.interface)] {
+        card.ip_link_set(&["down"]);
+        card.ip_link_set(&["name", name]);
+    }
+    let up = Command::new("ip").args(["link", "set", &first.interface, "up"]).status().unwrap();
+    assert!(up.success());
+    until(PATIENCE, "the agent at the other card", || agent.stderr().contains("is heard again").then_some(()));
+    second.send(&heard(PHONE, b"the other", 1), 1);
+    let probes = wait_for(directory.path(), 1);
+    assert_eq!(probes.len(), 1);
+    stop(agent);
+}
+
+#[test]
+fn one_card_that_is_missing_keeps_no_other_from_listening() {
+    let Some(mut radio) = FakeRadio::plug_in() else { return };
+    let directory = TempDir::new().unwrap();
+    let agent = listen("none0", directory.path(), &["--interface", &radio.interface, "--clock", "trust"]);
+    assert!(agent.stderr().contains("cannot listen by none0"), "{}", agent.stderr());
+    radio.send(&heard(PHONE, b"RNM0", 1), 1);
+    wait_for(directory.path(), 1);
+    stop(agent);
+    let last = heartbeats(directory.path()).pop().unwrap();
+    assert!(last.troubles.iter().any(|trouble| trouble.kind == "interface:none0"), "{last:?}");
 }
 
 #[test]
@@ -276,23 +347,44 @@ fn a_card_that_cannot_be_heard_is_an_error_at_the_start_that_says_what_to_do() {
 #[test]
 fn doctor_says_in_sentences_what_is_missing_and_changes_nothing() {
     let directory = TempDir::new().unwrap();
+    let nmcli = directory.path().join("nmcli");
+    fs::write(&nmcli, "#!/bin/sh\n[ \"$LC_ALL\" = C ] && echo none0:unmanaged || echo none0:nicht verwaltet\n").unwrap();
+    fs::set_permissions(&nmcli, fs::Permissions::from_mode(0o700)).unwrap();
     let doctor = |arguments: &[&str]| {
         let examined = Command::new(binary("capture-agent"))
             .args(["doctor", "--spool"])
             .arg(directory.path().join("spool"))
             .args(arguments)
+            .env("PATH", format!("{}:/usr/bin:/bin", directory.path().display()))
             .output()
             .unwrap();
         (examined.status.code(), String::from_utf8_lossy(&examined.stdout).into_owned())
     };
     let (code, said) = doctor(&["--interface", "none0", "--bootstrap-servers", "127.0.0.1:1"]);
     assert_eq!(code, Some(1), "{said}");
-    for expected in ["there is no interface none0", "Kafka at 127.0.0.1:1 cannot be reached", "→ "] {
+    for expected in [
+        "there is no interface none0",
+        "✅ NetworkManager leaves none0 alone",
+        "Kafka at 127.0.0.1:1 cannot be reached",
+        "→ ",
+    ] {
         assert!(said.contains(expected), "{expected} in\n{said}");
     }
     let Some(radio) = FakeRadio::plug_in() else { return };
-    let (_, said) = doctor(&["--interface", &radio.interface, "--clock", "trust"]);
-    assert!(said.contains("is no Wi-Fi card") && said.contains("can be written"), "{said}");
+    let by_it = |arguments: &[&str]| doctor(&[&["--interface", &radio.interface, "--clock", "trust"], arguments].concat());
+    // it is heard as it is, without the kernel's control of cards
+    let (code, said) = by_it(&["--ring", "2x1h"]);
+    for expected in ["✅ ", "gives 802.11 frames", "can be written", "not in bytes", "its disk, the spool's too"] {
+        assert!(said.contains(expected), "{expected} in\n{said}");
+    }
+    assert_eq!(code, Some(0), "{said}");
+    for wish in [&["--set-monitor"][..], &["--channels", "1"]] {
+        let (code, said) = by_it(wish);
+        assert!(code == Some(1) && said.contains("is no Wi-Fi card"), "{said}");
+    }
+    radio.ip_link_set(&["down"]);
+    let (code, said) = by_it(&[]);
+    assert!(code == Some(1) && said.contains(&format!("sudo ip link set {} up", radio.interface)), "{said}");
     assert!(!directory.path().join("spool").exists());
 }
 

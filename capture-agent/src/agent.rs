@@ -24,8 +24,10 @@ use crate::spool_writer::{Intake, SpoolWriter};
 
 /// How often it is looked whether it is time to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long a source, and then the disk, may take when it is time to stop. Standard input may never give another byte.
+/// How long files, and then the disk, may take when it is time to stop. Standard input may never give another byte.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
+/// How long radios may take: a driver needs seconds to put some cards back into their mode.
+const LAST_MOMENTS_OF_RADIOS: Duration = Duration::from_secs(10);
 
 /// Where the frames come from.
 pub enum Source {
@@ -170,7 +172,18 @@ pub fn run(
     };
     let is_time_to_stop = || stop.load(Ordering::Relaxed) || writer.has_failed();
 
-    let read = wait_for(&start(source, &writer.intake(), stop)?, &writer, is_time_to_stop);
+    let source = start(source, &writer.intake(), stop)?;
+    let read = if import.is_some() {
+        wait_for(&source, LAST_MOMENTS, || {
+            let is_over = is_time_to_stop();
+            if is_over {
+                writer.close_intake(); // an import may wait for room
+            }
+            is_over
+        })
+    } else {
+        wait_for(&source, LAST_MOMENTS_OF_RADIOS, is_time_to_stop)
+    };
     if let Some(heart) = heart {
         heart.stop();
     }
@@ -195,6 +208,8 @@ pub fn run(
     let imported = read.as_ref().and_then(|read| read.imported);
     let end = match imported {
         None | Some(Imported::Stopped) if import.is_some() => End::Stopped,
+        // radios end only when they are asked to
+        _ if import.is_none() && !stopped => End::Stopped,
         _ if import.is_some() && drained.is_some_and(|drained| !drained.is_complete) => End::Stopped,
         Some(Imported::Damaged) => End::Damaged,
         _ => End::Complete,
@@ -287,7 +302,7 @@ fn spawn(
 /// The sum of what all have read; `None` when one was given up while it waited for input.
 fn wait_for(
     source: &mpsc::Receiver<Read>,
-    writer: &SpoolWriter,
+    patience: Duration,
     is_time_to_stop: impl Fn() -> bool,
 ) -> Option<Read> {
     let mut give_up_at = None;
@@ -302,11 +317,8 @@ fn wait_for(
             Err(RecvTimeoutError::Disconnected) => return Some(sum),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if is_time_to_stop() {
-            writer.close_intake();
-            if Instant::now() > *give_up_at.get_or_insert_with(|| Instant::now() + LAST_MOMENTS) {
-                return None;
-            }
+        if is_time_to_stop() && Instant::now() > *give_up_at.get_or_insert_with(|| Instant::now() + patience) {
+            return None;
         }
     }
 }

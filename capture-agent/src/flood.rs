@@ -1,7 +1,8 @@
-//! A bound on new random addresses: anybody nearby can make up thousands a second, and each would be an item of the table for ever.
+//! A bound on new addresses: anybody nearby can make up thousands a second, and each would be an item of the table for ever.
 //!
-//! A token bucket: an address that was not heard lately takes a token, one that was goes through, and so does every address that
-//! a maker gave (there are few of these, and it is them that people ask for). What is dropped is counted.
+//! Two token buckets, for random addresses and for those that say a maker gave them (the bit is as easily made up as the rest, but the
+//! household's devices must not be shut out by a flood of random ones). An address that was not heard lately takes a token, one that was
+//! goes through. What is dropped is counted.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -12,13 +13,11 @@ use domain::Mac;
 const MOST_REMEMBERED: usize = 20_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The bucket.
+/// The buckets, and who was heard.
 #[derive(Debug)]
 pub struct Flood {
-    /// Tokens that come in a minute, and the most that there are.
-    a_minute: u32,
-    tokens: f64,
-    filled: Instant,
+    random: Bucket,
+    of_makers: Bucket,
     /// Addresses heard lately; the older generation goes when the younger is full.
     young: HashSet<Mac>,
     old: HashSet<Mac>,
@@ -27,13 +26,13 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// A full bucket; 0 lets everything through.
+    /// Full buckets of so many addresses a minute; 0 lets everything through.
     #[must_use]
     pub fn new(a_minute: u32, now: Instant) -> Self {
+        let bucket = Bucket { a_minute: f64::from(a_minute), tokens: f64::from(a_minute), filled: now };
         Self {
-            a_minute,
-            tokens: f64::from(a_minute),
-            filled: now,
+            random: bucket,
+            of_makers: bucket,
             young: HashSet::new(),
             old: HashSet::new(),
             dropped: 0,
@@ -43,14 +42,12 @@ impl Flood {
 
     /// Whether a probe request of this address goes through. It is counted if not.
     pub fn admits(&mut self, source: Option<Mac>, now: Instant) -> bool {
-        let Some(mac) = source.filter(|mac| mac.is_locally_administered() && self.a_minute > 0) else {
-            return true;
-        };
+        let Some(mac) = source.filter(|_| self.random.a_minute > 0.0) else { return true };
         if self.young.contains(&mac) {
             return true;
         }
-        let is_known = self.old.contains(&mac);
-        if !is_known && !self.take_token(now) {
+        let bucket = if mac.is_locally_administered() { &mut self.random } else { &mut self.of_makers };
+        if !self.old.contains(&mac) && !bucket.take(now) {
             self.dropped += 1;
             self.last_dropped = Some(now);
             return false;
@@ -60,16 +57,6 @@ impl Flood {
         }
         self.young.insert(mac);
         true
-    }
-
-    fn take_token(&mut self, now: Instant) -> bool {
-        let most = f64::from(self.a_minute);
-        let since = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.tokens = (self.tokens + since / MINUTE.as_secs_f64() * most).min(most);
-        self.filled = now;
-        let is_left = self.tokens >= 1.0;
-        self.tokens -= f64::from(u8::from(is_left));
-        is_left
     }
 
     /// How many were dropped.
@@ -82,6 +69,25 @@ impl Flood {
     #[must_use]
     pub fn is_on(&self, now: Instant) -> bool {
         self.last_dropped.is_some_and(|last| now.saturating_duration_since(last) < MINUTE)
+    }
+}
+
+/// Tokens that come in the course of a minute, and are at most as many.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    a_minute: f64,
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Bucket {
+    fn take(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.tokens = (self.tokens + since / MINUTE.as_secs_f64() * self.a_minute).min(self.a_minute);
+        self.filled = now;
+        let is_left = self.tokens >= 1.0;
+        self.tokens -= f64::from(u8::from(is_left));
+        is_left
     }
 }
 
@@ -103,6 +109,9 @@ mod tests {
         assert!(flood.admits(random(7), start), "heard before");
         assert!(flood.admits(Some(Mac::new([0xa4, 0x83, 0xe7, 0x4e, 0x39, 0x15])), start), "a maker's address");
         assert!(flood.admits(None, start));
+        let made = |number: u32| Some(Mac::new([0xa4, 0x83, 0xe7, 0, 0, number as u8]));
+        let of_makers = (0..200).filter(|number| flood.admits(made(*number), start)).count();
+        assert_eq!(of_makers, 59, "as easily made up");
         let later = start + Duration::from_secs(10);
         let admitted = (2_000..3_000).filter(|number| flood.admits(random(*number), later)).count();
         assert_eq!(admitted, 10, "a token a second");
@@ -118,7 +127,7 @@ mod tests {
             assert!(flood.admits(random(0), start));
         }
         assert!(flood.young.len() + flood.old.len() <= 2 * MOST_REMEMBERED);
-        flood.tokens = 0.0;
+        flood.random.tokens = 0.0;
         assert!(flood.admits(random(0), start) && !flood.admits(random(1), start));
     }
 

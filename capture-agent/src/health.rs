@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use domain::heartbeat::{Clock, Heartbeat, Interface, Trouble};
 
 use crate::clock;
+
+/// A thread that noted nothing for so long hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the parts have noted.
 #[derive(Debug)]
@@ -79,19 +82,29 @@ impl Health {
 
     /// Whether everybody who listens has noted something lately.
     #[must_use]
-    pub fn is_alive(&self, patience: std::time::Duration) -> bool {
-        self.lock().interfaces.values().all(|listening| listening.noted.elapsed() <= patience)
+    pub fn is_alive(&self) -> bool {
+        self.lock().interfaces.values().all(|listening| listening.noted.elapsed() <= PATIENCE)
     }
 
     /// All of it. What waits in the spool and what Kafka has is not known here.
     #[must_use]
     pub fn heartbeat(&self) -> Heartbeat {
         let noted = self.lock();
+        let hangs = |listening: &Listening| listening.noted.elapsed() > PATIENCE;
         let interfaces = noted.interfaces.values().map(|listening| Interface {
             silent_s: listening.last_frame.elapsed().as_secs(),
+            is_listening: listening.counts.is_listening && !hangs(listening),
             ..listening.counts.clone()
         });
         let trouble = |(kind, reason): (&String, &String)| Trouble { kind: kind.clone(), reason: reason.clone() };
+        let hanging = noted.interfaces.values().filter(|listening| hangs(listening)).map(|listening| Trouble {
+            kind: format!("interface:{}", listening.counts.name),
+            reason: format!(
+                "the thread that listens by {} hangs since {} s: is a disk or the driver stuck?",
+                listening.counts.name,
+                listening.noted.elapsed().as_secs()
+            ),
+        });
         Heartbeat {
             sensor: self.sensor.clone(),
             time: clock::now_ms(),
@@ -101,7 +114,7 @@ impl Health {
             held: noted.interfaces.values().map(|listening| listening.held as u64).sum(),
             interfaces: interfaces.collect(),
             flooded: noted.flooded,
-            troubles: noted.troubles.iter().map(trouble).collect(),
+            troubles: noted.troubles.iter().map(trouble).chain(hanging).collect(),
             ..Heartbeat::default()
         }
     }

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use capture_agent::agent::{self, End, Radios, Source};
-use capture_agent::cli::{Cli, ClockPolicy};
-use capture_agent::clock::{self, SystemClock};
+use capture_agent::cli::{Cli, ClockPolicy, Property};
+use capture_agent::clock::SystemClock;
 use capture_agent::config_file::{self, Verb};
 use capture_agent::doctor;
 use capture_agent::flood::Flood;
@@ -18,14 +18,16 @@ use capture_agent::import::Import;
 use capture_agent::kafka_check;
 use capture_agent::live::{Listener, Shared};
 use capture_agent::output::{self, Outcome};
-use capture_agent::producer::{BY_MSK_IAM, Connection, Kafka, parse_property, read_properties};
+use capture_agent::producer::{
+    BY_MSK_IAM, Connection, Kafka, KafkaSettingsError, parse_property, read_properties,
+};
 use capture_agent::pseudonym::Pseudonyms;
 use capture_agent::radio::{Control, Tuning};
 use capture_agent::recorder::Recorder;
 use capture_agent::ring::Ring;
-use capture_agent::spool::{self, Retention, Spool, WhenFull};
+use capture_agent::spool::{self, Retention, Spool, SpoolError, WhenFull};
 use capture_agent::stderr::say;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tracing_subscriber::EnvFilter;
 
 /// A capture file is cut or damaged.
@@ -36,8 +38,8 @@ const WRONG_SETTINGS: u8 = 2;
 fn main() -> ExitCode {
     let (verb, cli) = match config_file::settings() {
         Ok(settings) => settings,
-        Err((path, error)) => {
-            say(format_args!("capture-agent: {}: {error}", path.display()));
+        Err(error) => {
+            say(format_args!("capture-agent: {error}"));
             return ExitCode::from(WRONG_SETTINGS);
         }
     };
@@ -54,10 +56,24 @@ fn main() -> ExitCode {
     match run {
         Ok(code) => code,
         Err(error) => {
-            say(format_args!("capture-agent: {error:#}"));
-            ExitCode::FAILURE
+            say(format_args!("capture-agent: {}", in_one_line(&error)));
+            ExitCode::from(if is_of_settings(&error) { WRONG_SETTINGS } else { 1 })
         }
     }
+}
+
+/// Whether only other settings mend it. Of anything else a service hopes that it passes, and is started again.
+fn is_of_settings(error: &anyhow::Error) -> bool {
+    error.is::<KafkaSettingsError>() || matches!(error.downcast_ref(), Some(SpoolError::NoHome))
+}
+
+/// An error with its causes, those alone that it does not tell itself.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match line.as_str() {
+        "" => cause,
+        told if told.contains(&cause) => line,
+        told => format!("{told}: {cause}"),
+    })
 }
 
 /// `--output`
@@ -76,7 +92,7 @@ fn print(cli: &Cli) -> anyhow::Result<ExitCode> {
 /// `--spool`, `--bootstrap-servers`
 fn keep(cli: &Cli) -> anyhow::Result<ExitCode> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
         // the second one ends the program at once
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -109,9 +125,11 @@ fn keep(cli: &Cli) -> anyhow::Result<ExitCode> {
 
 fn kafka(cli: &Cli) -> anyhow::Result<Option<Kafka>> {
     let Some(bootstrap_servers) = cli.bootstrap_servers.clone() else { return Ok(None) };
-    let mut properties = cli.kafka_config.as_deref().map(read_properties).transpose()?.unwrap_or_default();
+    let parse = |property: &Property| parse_property(&property.0);
+    let mut properties = cli.properties_below.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    properties.extend(cli.kafka_config.as_deref().map(read_properties).transpose()?.unwrap_or_default());
     for property in &cli.properties {
-        properties.push(parse_property(&property.0)?);
+        properties.push(parse(property)?);
     }
     if cli.msk_iam {
         let (property, mechanism) = BY_MSK_IAM;
@@ -130,22 +148,26 @@ fn spool_directory(cli: &Cli) -> anyhow::Result<PathBuf> {
     })
 }
 
+fn ring_directory(cli: &Cli, spool: &Path) -> PathBuf {
+    cli.ring_directory.clone().unwrap_or_else(|| spool.join("ring"))
+}
+
 fn radios(cli: &Cli, spool: &Path) -> anyhow::Result<Radios> {
     let health = Arc::new(Health::new(&cli.sensor()));
     let pseudonyms = match cli.pseudonymize {
         Some(whom) => {
-            let pseudonyms = Pseudonyms::open(spool, whom, cli.pseudonym_period, clock::now_ms())?;
+            let pseudonyms = Pseudonyms::open(spool, whom, cli.pseudonym_period)?;
             Some(Arc::new(Mutex::new(pseudonyms)))
         }
         None => None,
     };
     let flood = Arc::new(Mutex::new(Flood::new(cli.flood_limit, Instant::now())));
     let shared = Shared { health: Arc::clone(&health), flood, pseudonyms };
-    let mut listeners = Vec::new();
+    let (mut listeners, mut failed) = (Vec::new(), Vec::new());
     for interface in &cli.interface {
         let ring = match cli.ring {
             Some(size) => {
-                let directory = cli.ring_directory.clone().unwrap_or_else(|| spool.join("ring"));
+                let directory = ring_directory(cli, spool);
                 let ring = Ring::new(&directory, interface, size);
                 Some(ring.with_context(|| format!("cannot use {}", directory.display()))?)
             }
@@ -160,7 +182,18 @@ fn radios(cli: &Cli, spool: &Path) -> anyhow::Result<Radios> {
         let recorder = Recorder::new(cli.fcs.into(), cli.sensor());
         let control = Control::new(interface, tuning);
         let clock = SystemClock::new(cli.clock);
-        listeners.push(Listener::start(control, cli.silent_after, clock, recorder, ring, shared.clone())?);
+        let (listener, error) =
+            Listener::start(control, cli.silent_after, clock, recorder, ring, shared.clone());
+        failed.extend(error);
+        listeners.push(listener);
+    }
+    // a person reads why; a service on a sensor has nobody, and its card may come
+    let is_service = std::env::var_os("NOTIFY_SOCKET").is_some();
+    if failed.len() == listeners.len() && !is_service {
+        return Err(failed.swap_remove(0).into());
+    }
+    for error in &failed {
+        tracing::warn!("{error}");
     }
     Ok(Radios { listeners, health, metrics: cli.metrics })
 }
@@ -180,7 +213,11 @@ fn examine(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         findings.push(doctor::clock(cli.clock == ClockPolicy::Trust));
     }
-    findings.push(doctor::spool(&spool_directory(cli)?, cli.spool_bytes));
+    let spool = spool_directory(cli)?;
+    findings.push(doctor::spool(&spool, cli.spool_bytes));
+    if cli.ring.is_some() {
+        findings.push(doctor::ring(&ring_directory(cli, &spool), &spool));
+    }
     if let Some(kafka) = kafka(cli)? {
         findings.extend(kafka_check::check(&kafka));
     }

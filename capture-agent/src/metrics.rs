@@ -86,7 +86,7 @@ impl Collector for Metrics {
             Ok::<_, std::fmt::Error>(())
         };
         of_interfaces("frames", "Frames of all kinds that the card gave", true, |of| of.frames)?;
-        of_interfaces("probe_requests", "Probe requests that became records", true, |of| of.probe_requests)?;
+        of_interfaces("probe_requests", "Probe requests that were heard, undamaged", true, |of| of.probe_requests)?;
         of_interfaces("bad_fcs", "Probe requests with a wrong frame check sequence", true, |of| of.bad_fcs)?;
         of_interfaces("bad_header", "Frames with a damaged radio header", true, |of| of.bad_header)?;
         of_interfaces("kernel_drops", "Frames that the kernel dropped", true, |of| of.dropped_by_kernel)?;

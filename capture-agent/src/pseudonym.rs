@@ -1,9 +1,9 @@
 //! Pseudonyms in the place of addresses, made on the sensor: the true ones of passers-by never leave it.
 //!
 //! A pseudonym is the beginning of an HMAC-SHA-256 (RFC 2104) of the address, by a random key that lies beside the spool and is thrown
-//! away after its period: then nobody, not even who has the sensor, can tell whose it was, or that two periods are of one
-//! device. The bit of locally administered addresses is set (IEEE 802-2014, 8.4): no maker gave it. What else a probe request says stays:
-//! names of networks, and the fingerprint of the model.
+//! away after its period: from then on nobody can tell whose it was, or that two periods are of one device. Who has the sensor while a
+//! key is there can try addresses. The bit of locally administered addresses is set (IEEE 802-2014, 8.4): no maker gave it. What else a probe
+//! request says stays: names of networks, and the fingerprint of the model.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -49,7 +49,8 @@ pub struct Pseudonyms {
     whom: Whom,
     period_ms: EventTime,
     path: PathBuf,
-    key: Key,
+    /// `None` until the first address: before, the clock need not be set, and says no period.
+    key: Option<Key>,
 }
 
 /// The key of a period, numbered from 1970 on.
@@ -59,63 +60,74 @@ struct Key {
 }
 
 impl Pseudonyms {
-    /// Reads the key in a directory; there is one of this period or a new one is made.
+    /// Pseudonyms whose key lies in this directory.
     ///
     /// # Errors
-    /// [`PseudonymError`].
-    pub fn open(directory: &Path, whom: Whom, period: Duration, now_ms: EventTime) -> Result<Self, PseudonymError> {
+    /// [`PseudonymError`] when a key could not be kept there, or one that is there cannot be read.
+    pub fn open(directory: &Path, whom: Whom, period: Duration) -> Result<Self, PseudonymError> {
         let path = directory.join(FILE);
-        let period_ms = period.as_millis().try_into().unwrap_or(EventTime::MAX).max(1);
-        let current = now_ms.div_euclid(period_ms);
-        let known = match fs::read(&path) {
-            Ok(content) => Key::read(&content).filter(|key| key.period == current),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(PseudonymError::File { path, source }),
-        };
-        let key = match known {
-            Some(key) => key,
-            None => {
-                let key = Key::random(current).map_err(PseudonymError::Random)?;
-                key.write(&path).map_err(|source| PseudonymError::File { path: path.clone(), source })?;
-                key
+        let file_error = |source| PseudonymError::File { path: path.clone(), source };
+        match fs::read(&path) {
+            Ok(_key) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let new = path.with_extension("key.new");
+                fs::File::create(&new).and_then(|_file| fs::remove_file(new)).map_err(file_error)?;
             }
-        };
-        Ok(Self { whom, period_ms, path, key })
+            Err(error) => return Err(file_error(error)),
+        }
+        let period_ms = period.as_millis().try_into().unwrap_or(EventTime::MAX).max(1);
+        Ok(Self { whom, period_ms, path, key: None })
     }
 
     /// What stands for an address now.
-    pub fn of(&mut self, mac: Mac, now_ms: EventTime) -> Mac {
+    ///
+    /// # Errors
+    /// Nothing can: without random numbers no address may leave the sensor.
+    pub fn of(&mut self, mac: Mac, now_ms: EventTime) -> Result<Mac, PseudonymError> {
         if self.whom == Whom::LocallyAdministered && !mac.is_locally_administered() {
-            return mac;
+            return Ok(mac);
         }
         self.rotate(now_ms);
-        let Ok(mut hmac) = Hmac::<Sha256>::new_from_slice(&self.key.bytes) else {
-            return Mac::new([0x02, 0, 0, 0, 0, 0]); // it takes a key of any length
+        let key = match self.key.take() {
+            Some(key) => key,
+            None => self.key_of(now_ms)?,
         };
+        let Ok(mut hmac) = Hmac::<Sha256>::new_from_slice(&key.bytes) else {
+            return Ok(Mac::new([0x02, 0, 0, 0, 0, 0])); // it takes a key of any length
+        };
+        self.key = Some(key);
         hmac.update(&mac.bytes());
         let digest = hmac.finalize().into_bytes();
         let mut bytes = [0; 6];
         bytes.iter_mut().zip(digest).for_each(|(byte, digest)| *byte = digest);
         let [first, ..] = &mut bytes;
         *first = (*first | 0x02) & !0x01; // locally administered, of one device
-        Mac::new(bytes)
+        Ok(Mac::new(bytes))
+    }
+
+    /// The key of the present period: of before a restart, or a new one.
+    fn key_of(&self, now_ms: EventTime) -> Result<Key, PseudonymError> {
+        let current = now_ms.div_euclid(self.period_ms);
+        let known = fs::read(&self.path).ok().and_then(|content| Key::read(&content));
+        if let Some(key) = known.filter(|key| key.period == current) {
+            return Ok(key);
+        }
+        let key = Key::random(current).map_err(PseudonymError::Random)?;
+        if let Err(error) = key.write(&self.path) {
+            let path = self.path.display();
+            tracing::error!("the new key of the pseudonyms holds until the agent ends, {path}: {error}");
+        }
+        Ok(key)
     }
 
     /// Throws the key away when its period is over. A clock that was set back does not bring a period back: its key is gone.
-    fn rotate(&mut self, now_ms: EventTime) {
+    pub fn rotate(&mut self, now_ms: EventTime) {
         let current = now_ms.div_euclid(self.period_ms);
-        if current == self.key.period {
-            return;
-        }
-        match Key::random(current) {
-            Ok(key) => self.key = key,
-            Err(error) => {
-                tracing::error!("the key of the pseudonyms stays beyond its period: {error}");
-                return;
+        if self.key.as_ref().is_some_and(|key| key.period != current) {
+            self.key = None;
+            if let Err(error) = fs::remove_file(&self.path) {
+                tracing::error!("the old key of the pseudonyms cannot be thrown away, {}: {error}", self.path.display());
             }
-        }
-        if let Err(error) = self.key.write(&self.path) {
-            tracing::error!("the new key of the pseudonyms holds until the agent ends: {}: {error}", self.path.display());
         }
     }
 }
@@ -157,15 +169,15 @@ mod tests {
     #[test]
     fn a_pseudonym_lasts_for_its_period_over_a_restart_and_says_nothing_in_the_next() {
         let directory = tempfile::tempdir().unwrap();
-        let open = |now| Pseudonyms::open(directory.path(), Whom::All, DAY, now).unwrap();
-        let mut pseudonyms = open(NOON);
-        let first = pseudonyms.of(PHONE, NOON);
+        let open = || Pseudonyms::open(directory.path(), Whom::All, DAY).unwrap();
+        let mut pseudonyms = open();
+        let first = pseudonyms.of(PHONE, NOON).unwrap();
         assert!(first != PHONE && first.is_locally_administered() && first.bytes()[0] & 1 == 0);
-        assert_eq!(open(NOON + 3_600_000).of(PHONE, NOON + 3_600_000), first);
-        assert_ne!(pseudonyms.of(PASSER_BY, NOON), first);
+        assert_eq!(open().of(PHONE, NOON + 3_600_000).unwrap(), first);
+        assert_ne!(pseudonyms.of(PASSER_BY, NOON).unwrap(), first);
         let tomorrow = NOON + 24 * 3_600_000;
-        assert_ne!(pseudonyms.of(PHONE, tomorrow), first);
-        assert_ne!(open(NOON).of(PHONE, NOON), first, "the key is gone");
+        assert_ne!(pseudonyms.of(PHONE, tomorrow).unwrap(), first);
+        assert_ne!(open().of(PHONE, NOON).unwrap(), first, "the key is gone");
         let mode = fs::metadata(directory.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -173,15 +185,14 @@ mod tests {
     #[test]
     fn passers_by_alone_may_be_replaced() {
         let directory = tempfile::tempdir().unwrap();
-        let mut pseudonyms =
-            Pseudonyms::open(directory.path(), Whom::LocallyAdministered, DAY, NOON).unwrap();
-        assert_eq!(pseudonyms.of(PHONE, NOON), PHONE);
-        assert_ne!(pseudonyms.of(PASSER_BY, NOON), PASSER_BY);
+        let mut pseudonyms = Pseudonyms::open(directory.path(), Whom::LocallyAdministered, DAY).unwrap();
+        assert_eq!(pseudonyms.of(PHONE, NOON).unwrap(), PHONE);
+        assert_ne!(pseudonyms.of(PASSER_BY, NOON).unwrap(), PASSER_BY);
     }
 
     #[test]
     fn a_key_that_cannot_be_kept_is_an_error_at_the_start() {
-        let opened = Pseudonyms::open(Path::new("/nowhere"), Whom::All, DAY, NOON);
+        let opened = Pseudonyms::open(Path::new("/nowhere"), Whom::All, DAY);
         assert!(matches!(opened, Err(PseudonymError::File { .. })));
     }
 }

@@ -19,8 +19,6 @@ use crate::spool_writer::Intake;
 const EVERY: Duration = Duration::from_secs(EVERY_S);
 /// The first one soon: who starts an agent looks whether it is there.
 const FIRST_AFTER: Duration = Duration::from_secs(2);
-/// A thread that noted nothing for so long hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All that a heartbeat is made of.
 pub struct Pulse {
@@ -128,7 +126,7 @@ fn run(pulse: &Pulse, stopped: &mpsc::Receiver<()>) {
                 return;
             }
         }
-        if watched.is_some() && pulse.health.is_alive(PATIENCE) {
+        if watched.is_some() && pulse.health.is_alive() {
             notify(&[NotifyState::Watchdog]);
         }
         if Instant::now() >= beat_at {

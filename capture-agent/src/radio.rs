@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use domain::EventTime;
 use domain::link_layer::{Captured, LinkType};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use pcap::{Activated, Active, Capture, Packet};
+use pcap::{Activated, Active, Capture, Linktype, Packet};
 
 use crate::channels::{Channel, ChannelPlan, UnusableChannel};
 use crate::wireless::{Card, Mode, Wireless, WirelessError};
@@ -109,7 +109,7 @@ pub struct Control {
     tuning: Tuning,
     wireless: Option<Wireless>,
     /// What it was before we put it into monitor mode.
-    before: Option<Mode>,
+    before: Option<Card>,
 }
 
 /// An interface that gives 802.11 frames.
@@ -197,12 +197,18 @@ impl Control {
 
     /// Puts the card back into the mode that it was in.
     fn put_back(&mut self) {
-        let Some(mode) = self.before.take() else { return };
+        let Some(before) = self.before.take() else { return };
         let Some(wireless) = &mut self.wireless else { return };
-        let put_back = wireless.card(&self.interface).and_then(|card| wireless.set_mode(&card, mode));
+        // of another number it is another card, which has got the name since
+        let card = match wireless.card(&self.interface) {
+            Ok(card) if card.index == before.index => card,
+            Ok(_) | Err(WirelessError::NoSuchInterface(_)) => return,
+            Err(error) => return tracing::warn!("{} may be in monitor mode still: {error}", self.interface),
+        };
+        let put_back = wireless.set_mode(&card, before.mode).and_then(|()| wireless.set_up(&card, before.is_up));
         match put_back {
-            Ok(()) => tracing::info!("{} is in {mode} mode again", self.interface),
-            Err(error) => tracing::warn!("{} stays in monitor mode: {error}", self.interface),
+            Ok(()) => tracing::info!("{} is in {} mode again", self.interface, before.mode),
+            Err(error) => tracing::warn!("{} may be in monitor mode still: {error}", self.interface),
         }
     }
 
@@ -230,8 +236,9 @@ impl Control {
                 let link_type = format!("{} mode's", card.mode);
                 return Err(RadioError::NotIeee80211 { interface, link_type });
             }
+            // first: it may be set and then not be taken up
+            self.before = Some(card.clone());
             wireless.set_mode(&card, Mode::Monitor)?;
-            self.before.get_or_insert(card.mode);
             card = wireless.card(&interface)?;
         } else if !card.is_up && self.tuning.set_monitor {
             wireless.set_up(&card, true)?;
@@ -279,6 +286,12 @@ impl Radio {
             Err(pcap::Error::TimeoutExpired) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What the capture's frames begin with, as libpcap calls it.
+    #[must_use]
+    pub fn libpcap_link_type(&self) -> Linktype {
+        self.capture.get_datalink()
     }
 
     /// The capture of libpcap.

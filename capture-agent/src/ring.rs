@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
-use pcap::{Active, Capture, Packet, Savefile};
+use pcap::{Active, Capture, Linktype, Packet, PacketHeader, Savefile};
 
 /// What was written is in the file at the latest after this time.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
@@ -44,14 +44,25 @@ impl FromStr for RingSize {
     }
 }
 
-/// The ring of one interface. What goes wrong with it is said, and never keeps the capture from going on.
+/// The ring of one interface. What goes wrong with it is said, and does not end the capture. A disk that hangs holds it up, though.
 pub struct Ring {
     size: RingSize,
     directory: PathBuf,
     interface: String,
-    file: Option<(Savefile, Instant)>,
+    file: Option<Open>,
+    /// The first frame of a file that is not open yet: a new one is begun for a frame and not for the time that passes.
+    first: Option<(PacketHeader, Vec<u8>)>,
+    /// The number of the next file.
+    next: Option<u16>,
     flushed: Instant,
     failed: Option<Instant>,
+}
+
+/// The file that is written.
+struct Open {
+    file: Savefile,
+    link_type: Linktype,
+    began: Instant,
 }
 
 impl Ring {
@@ -66,52 +77,54 @@ impl Ring {
             directory: directory.to_owned(),
             interface: interface.to_owned(),
             file: None,
+            first: None,
+            next: None,
             flushed: Instant::now(),
             failed: None,
         })
     }
 
-    /// Begins the next file when it is time to; to be called before each frame.
+    /// Begins the next file when there is a frame for it; to be called before each frame.
     pub fn turn(&mut self, capture: &Capture<Active>) {
         let now = Instant::now();
-        if self.file.as_ref().is_some_and(|(_, began)| now.duration_since(*began) < self.size.each) {
-            if now.duration_since(self.flushed) >= FLUSH_EVERY {
-                self.flush(now);
-            }
-            return;
+        if now.duration_since(self.flushed) >= FLUSH_EVERY {
+            self.flush(now);
         }
+        let Some((header, data)) = self.first.take() else { return };
         if self.failed.is_some_and(|failed| now.duration_since(failed) < TRY_AGAIN_AFTER) {
             return;
         }
-        self.flush(now);
-        let path = self.oldest();
+        let number = self.next.unwrap_or_else(|| self.oldest());
+        let path = self.path(number);
         match capture.savefile(&path) {
-            Ok(file) => {
-                self.file = Some((file, now));
+            Ok(mut file) => {
+                file.write(&Packet::new(&header, &data));
+                self.file = Some(Open { file, link_type: capture.get_datalink(), began: now });
+                self.next = Some((number + 1) % self.size.files);
                 self.failed = None;
             }
             Err(error) => self.fail(now, &path.display().to_string(), &error),
         }
     }
 
-    /// Writes a frame.
-    pub fn write(&mut self, packet: &Packet<'_>) {
-        if let Some((file, _)) = &mut self.file {
-            file.write(packet);
+    /// Writes a frame of this link type.
+    pub fn write(&mut self, packet: &Packet<'_>, link_type: Linktype) {
+        let is_full = |open: &Open| open.began.elapsed() >= self.size.each || open.link_type != link_type;
+        if self.file.as_ref().is_some_and(is_full) {
+            self.flush(Instant::now());
+            self.file = None;
+        }
+        match &mut self.file {
+            Some(open) => open.file.write(packet),
+            None => self.first = Some((*packet.header, packet.data.to_vec())),
         }
     }
 
-    /// The next capture goes into a file of its own: it may be of another link type.
-    pub fn end_file(&mut self) {
-        self.flush(Instant::now());
-        self.file = None;
-    }
-
     /// libpcap says only here that something could not be written.
-    fn flush(&mut self, now: Instant) {
+    pub fn flush(&mut self, now: Instant) {
         self.flushed = now;
-        if let Some((file, _)) = &mut self.file
-            && let Err(error) = file.flush()
+        if let Some(open) = &mut self.file
+            && let Err(error) = open.file.flush()
         {
             self.file = None;
             self.fail(now, &self.directory.display().to_string(), &error);
@@ -124,15 +137,17 @@ impl Ring {
         }
     }
 
-    /// The file that was written longest ago, or one that is not there yet.
-    fn oldest(&self) -> PathBuf {
+    fn path(&self, number: u16) -> PathBuf {
         let digits = self.size.files.saturating_sub(1).max(10).to_string().len();
-        let file = |number| self.directory.join(format!("{}-{number:0digits$}.pcap", self.interface));
-        let written = |path: &PathBuf| match fs::metadata(path).and_then(|file| file.modified()) {
-            Ok(time) => time,
-            Err(_not_there) => SystemTime::UNIX_EPOCH,
+        self.directory.join(format!("{}-{number:0digits$}.pcap", self.interface))
+    }
+
+    /// The file that was written longest ago, or one that is not there yet: where the ring goes on after a restart.
+    fn oldest(&self) -> u16 {
+        let written = |number: &u16| {
+            fs::metadata(self.path(*number)).and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
         };
-        (0..self.size.files).map(file).min_by_key(written).unwrap_or_else(|| file(0))
+        (0..self.size.files).min_by_key(written).unwrap_or(0)
     }
 }
 
@@ -155,7 +170,7 @@ mod tests {
         let size = RingSize { files: 3, each: Duration::from_secs(1) };
         let ring = Ring::new(directory.path(), "wlan1", size).unwrap();
         for expected in ["wlan1-00.pcap", "wlan1-01.pcap", "wlan1-02.pcap"] {
-            let next = ring.oldest();
+            let next = ring.path(ring.oldest());
             assert_eq!(next, directory.path().join(expected));
             fs::write(next, "").unwrap();
         }
@@ -166,6 +181,6 @@ mod tests {
             .unwrap()
             .set_modified(hour_ago)
             .unwrap();
-        assert_eq!(ring.oldest(), directory.path().join("wlan1-01.pcap"));
+        assert_eq!(ring.oldest(), 1);
     }
 }

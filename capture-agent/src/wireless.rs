@@ -510,6 +510,12 @@ pub fn frames_received(interface: &str) -> Option<u64> {
     count.trim().parse().ok()
 }
 
+/// The number of the interface that has this name now.
+#[must_use]
+pub fn index(interface: &str) -> Option<u32> {
+    std::fs::read_to_string(of_interface(interface)?.join("ifindex")).ok()?.trim().parse().ok()
+}
+
 /// Whether an interface is up: `IFF_UP` of linux/if.h. `None` if it is not there.
 #[must_use]
 pub fn is_up(interface: &str) -> Option<bool> {

@@ -15,7 +15,9 @@ pub const EVERY_S: u64 = 30;
 /// More of anything is not kept of a heartbeat.
 const MOST: usize = 32;
 /// What is said in words has at most so many characters.
-const LONGEST: usize = 300;
+const LONGEST: usize = 500;
+/// The kind of a trouble, a name or a version at most so many.
+const LONGEST_NAME: usize = 80;
 
 /// What a sensor says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +78,7 @@ pub struct Interface {
     pub frames: u64,
     /// Seconds since the last of these.
     pub silent_s: u64,
-    /// Probe requests that became records.
+    /// Probe requests that were heard, undamaged.
     pub probe_requests: u64,
     /// Probe requests whose frame check sequence is wrong.
     pub bad_fcs: u64,
@@ -154,10 +156,10 @@ pub fn encode(heartbeat: &Heartbeat) -> Vec<u8> {
 impl Heartbeat {
     /// Cuts what is longer than anybody needs.
     fn cut(&mut self) {
-        shorten(&mut self.version);
+        shorten(&mut self.version, LONGEST_NAME);
         self.interfaces.truncate(MOST);
         for interface in &mut self.interfaces {
-            shorten(&mut interface.name);
+            shorten(&mut interface.name, LONGEST_NAME);
             interface.channels.truncate(256); // 1 to 255
         }
         while self.delivered.len() > 1_024 {
@@ -165,14 +167,14 @@ impl Heartbeat {
         }
         self.troubles.truncate(MOST);
         for trouble in &mut self.troubles {
-            shorten(&mut trouble.kind);
-            shorten(&mut trouble.reason);
+            shorten(&mut trouble.kind, LONGEST_NAME);
+            shorten(&mut trouble.reason, LONGEST);
         }
     }
 }
 
-fn shorten(text: &mut String) {
-    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+fn shorten(text: &mut String, most: usize) {
+    if let Some((end, _)) = text.char_indices().nth(most) {
         text.truncate(end);
     }
 }
