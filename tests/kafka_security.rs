@@ -186,6 +186,64 @@ fn a_login_by_iam_delivers_and_says_no_secret_even_when_asked_for_everything() {
     assert!(!said.contains("X-Amz-Signature="), "a signed URL is said");
 }
 
+/// A consumer and a producer, and what asks for topics.
+#[test]
+fn a_login_by_iam_lets_names_in_and_topics_be_looked_at() {
+    let Some(broker) = broker() else { return };
+    let devices = "iam.device";
+    broker.kafka().create_topic(devices, 1);
+    let directory = TempDir::new().unwrap();
+    let (export, settings) =
+        (directory.path().join("device.json"), directory.path().join("kafka.properties"));
+    let device = |number: u8| {
+        format!(r#"{{"_id":{{"$oid":"{number:024x}"}},"mac":"80:2a:a8:00:01:{number:02x}","name":"Attic"}}"#)
+    };
+    fs::write(&settings, format!("{}sasl.mechanism=AWS_MSK_IAM\n", tls(&broker))).unwrap();
+    let probegram = |arguments: &[&str]| {
+        let mut command = Command::new(binary("probegram"));
+        command.args(arguments).args(["--bootstrap-servers", &broker.address(Listener::MskIam)]);
+        command.arg("--kafka-config").arg(&settings);
+        for variable in ["RUST_LOG", "AWS_PROFILE", "AWS_SESSION_TOKEN"] {
+            command.env_remove(variable);
+        }
+        command.env("HOME", directory.path()).env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("AWS_REGION", AWS_REGION);
+        command.env("AWS_ACCESS_KEY_ID", AWS_KEY.0).env("AWS_SECRET_ACCESS_KEY", AWS_KEY.1);
+        let mut program = Running::start(&mut command);
+        let code = program.wait(PATIENCE).code();
+        assert_no_secret(&(program.stdout() + &program.stderr()));
+        (code, program.stdout(), program.stderr())
+    };
+    let import = [
+        "unifi-import",
+        export.to_str().unwrap(),
+        "--collection",
+        "device",
+        "--devices-topic",
+        devices,
+        "--remove-missing",
+    ];
+    for (numbers, records) in [(&[1, 2][..], 2), (&[2], 4)] {
+        let lines: Vec<String> = numbers.iter().map(|number| device(*number)).collect();
+        fs::write(&export, lines.join("\n")).unwrap();
+        let (code, said, errors) = probegram(&import);
+        assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
+        // the second time one of them anew, and a tombstone of the other
+        assert_eq!(broker.kafka().read_all(devices).len(), records, "{said}");
+    }
+
+    let (code, said, errors) = probegram(&["topics"]);
+    assert_eq!((code, errors.as_str()), (Some(1), ""), "{said}");
+    assert!(
+        said.contains("topic unifi.ace.device: missing, and cannot be made with a login by IAM"),
+        "{said}"
+    );
+    assert!(
+        said.contains("--create --topic unifi.ace.device --partitions 1 --config cleanup.policy=compact"),
+        "{said}"
+    );
+}
+
 /// Something wrong, and a part of the line that tells of it.
 struct Wrong {
     what: &'static str,

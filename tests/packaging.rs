@@ -85,6 +85,11 @@ fn unit_and_package_and_configuration_mean_the_same_files() {
     }
     let [directory] = unit("StateDirectory")[..] else { panic!("one directory") };
     assert_eq!(arguments(EXAMPLE).unwrap(), [OsString::from(format!("--spool=/var/lib/{directory}"))]);
+    // as which user, and with what, the example has the doctor asked
+    for key in ["User", "StateDirectory", "StateDirectoryMode", "AmbientCapabilities", "EnvironmentFile"] {
+        let [value] = unit(key)[..] else { panic!("one {key}") };
+        assert!(EXAMPLE.contains(&format!("{key}={value}")), "{key}={value}");
+    }
     let users = include_str!("../capture-agent/packaging/capture-agent.sysusers");
     let [user] = unit("User")[..] else { panic!("one user") };
     assert!(users.lines().any(|line| line.starts_with(&format!("u {user} - "))), "{users}");

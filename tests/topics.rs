@@ -5,8 +5,10 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use probegram_tests::frames::{pcap, probe_request, radiotap, with_fcs};
 use probegram_tests::kafka::Kafka;
-use probegram_tests::process::{Running, binary};
+use probegram_tests::process::{Running, Signal, binary};
+use probegram_tests::until;
 use tempfile::TempDir;
 
 /// How long the command may take. It bounds a hang, nothing else.
@@ -76,6 +78,44 @@ fn what_differs_is_said_with_its_consequence_and_never_changed() {
         }
         assert_eq!(said.matches("differs").count(), 2, "{said}");
     }
+}
+
+/// A broker that makes topics would make them with settings of its own, for a name that may be mistyped.
+#[test]
+fn looking_and_sending_make_no_topic_where_the_broker_would() {
+    let Some(kafka) = Kafka::that_makes_topics() else { return };
+    let servers = kafka.bootstrap_servers();
+    kafka.produce("made", b"by a producer that does not forbid it\n");
+    let directory = TempDir::new().unwrap();
+    let (capture, spool) = (directory.path().join("capture.pcap"), directory.path().join("spool"));
+    let request = probe_request([0xa4, 0x83, 0xe7, 1, 2, 3], b"RNM0", 1);
+    fs::write(&capture, pcap(127, &[radiotap(-50, &with_fcs(request))])).unwrap();
+    let agent = || {
+        let mut command = Command::new(binary("capture-agent"));
+        command.env_remove("RUST_LOG");
+        command
+    };
+    let mut doctor = Running::start(
+        agent().arg("doctor").arg("--spool").arg(&spool).args(["--bootstrap-servers", &servers]),
+    );
+    assert!(!doctor.wait(PATIENCE).success());
+    assert!(doctor.stdout().contains("has no topic pcap"), "{}{}", doctor.stdout(), doctor.stderr());
+    let mut sending = Running::start(
+        agent()
+            .args(["--sensor", "test", "--read"])
+            .arg(&capture)
+            .arg("--spool")
+            .arg(&spool)
+            .args(["--bootstrap-servers", &servers]),
+    );
+    until(PATIENCE, "that the topic is missing is said", || {
+        sending.stderr().contains("has no topic pcap").then_some(())
+    });
+    sending.signal(Signal::SIGTERM);
+    assert_eq!(sending.wait(PATIENCE).code(), Some(1));
+    let (_, said, _) = topics(&["--bootstrap-servers", &servers]);
+    assert!(said.contains("topic pcap: missing") && said.contains("topic sensors: missing"), "{said}");
+    assert_eq!(kafka.read_all("made").len(), 1);
 }
 
 #[test]

@@ -249,12 +249,12 @@ fn event(topic: &str, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> 
     to_raw_value(&json!({"eventSource": "SelfManagedKafka", "records": records})).unwrap()
 }
 
-/// What is told of something that is wrong for five minutes at a sensor that was well before, and for half an hour after.
+/// What is told of something that is wrong for seven minutes at a sensor that was well before, and for half an hour after.
 async fn told_of(wrong: impl Fn(&mut Heartbeat)) -> Vec<String> {
     let house = House::new().await;
     house.minutes(5, &[&|| well("hallway")]).await;
     assert_eq!(house.said(OWNER), Vec::<String>::new());
-    house.minutes(5, &[&|| but("hallway", &wrong)]).await;
+    house.minutes(7, &[&|| but("hallway", &wrong)]).await;
     assert_eq!(house.said(OWNER).len(), 1, "{:#?}", house.said(OWNER));
     house.minutes(30, &[&|| well("hallway")]).await;
     assert_eq!(house.said(MEMBER), Vec::<String>::new(), "members are not told");
@@ -283,11 +283,11 @@ async fn what_a_sensor_reports_is_said_once_with_its_reason_and_once_when_it_is_
         (
             &down as &dyn Fn(&mut Heartbeat),
             "no frames are taken from wlan1: it does not listen".to_owned(),
-            "5 min",
+            "7 min",
         ),
-        (&in_trouble, "no room on the disk of the spool: make some".to_owned(), "5 min"),
-        (&silent, "wlan1 is up and gave no frame for 5 min on channel 6".to_owned(), "10 min"),
-        (&behind, waits, "11 min"),
+        (&in_trouble, "no room on the disk of the spool: make some".to_owned(), "7 min"),
+        (&silent, "wlan1 is up and gave no frame for 5 min on channel 6".to_owned(), "12 min"),
+        (&behind, waits, "13 min"),
     ] {
         let said = told_of(wrong).await;
         let begin = format!("❌Sensor hallway: {reason}");
@@ -329,7 +329,7 @@ async fn what_was_dropped_is_said_once_for_as_long_as_it_goes_on() {
             "{said:#?}"
         );
         // and again
-        dropped.set(dropped.get() + 1);
+        dropped.set(dropped.get() + 7);
         house.minutes(5, &[&sensor]).await;
         assert_eq!(house.said(OWNER).len(), 3);
     }
@@ -377,6 +377,7 @@ async fn a_sensor_that_is_not_heard_has_stalled_the_ingest_in_the_seeds_words() 
 async fn before_anything_came_in_the_ingest_is_empty() {
     let house = House::new().await;
     house.says("hallway", Some(&well("hallway"))).await;
+    house.round().await;
     house.minutes(4, &[]).await;
     let said = house.said(OWNER);
     let empty =
@@ -471,7 +472,7 @@ async fn the_table_that_is_behind_kafka_is_told_by_how_many_records_and_since_wh
     assert!((500..700).contains(&records), "{said:#?}");
     assert_eq!(
         more,
-        " are not counted (partition 0 of topic pcap), some of them since 2026-11-24 22:20:20 GMT"
+        " are not counted (partition 0 of topic pcap), the oldest missing since 2026-11-24 22:21:20 GMT"
     );
     // another sensor that knows less changes nothing
     let other = || but("attic", |heartbeat| heartbeat.delivered = BTreeMap::from([(0, 3)]));
@@ -503,6 +504,7 @@ async fn a_feed_without_an_agent_is_told_as_the_seed_did_if_somebody_wants_it() 
         let mut house = House::new().await;
         house.alert.watchdog.settings.ingest_stalled_after_ms = after_ms;
         house.hears().await;
+        house.round().await;
         house.minutes(30, &[]).await;
         house.hears().await;
         house.minutes(5, &[]).await;
@@ -523,6 +525,97 @@ async fn a_feed_without_an_agent_is_told_as_the_seed_did_if_somebody_wants_it() 
     let said = house.said(OWNER);
     let empty = "❌pcap ingest check failed. Latest ingest time is empty";
     assert!(said.len() == 1 && said[0].starts_with(empty), "{said:#?}");
+    assert_eq!(house.status().await["conditions"][0]["kind"], "ingest");
+    // nobody wants it any more: that is no recovery
+    house.alert.watchdog.settings.ingest_stalled_after_ms = None;
+    house.minutes(5, &[]).await;
+    assert_eq!((house.said(OWNER).len(), &house.status().await["conditions"]), (1, &json!([])));
+}
+
+#[tokio::test]
+async fn an_installation_whose_first_record_is_on_its_way_has_as_long_as_any() {
+    let mut house = House::new().await;
+    house.alert.watchdog.settings.ingest_stalled_after_ms = Some(10 * MINUTE_MS);
+    house.minutes(8, &[]).await;
+    house.hears().await;
+    house.minutes(5, &[]).await;
+    assert_eq!(house.said(OWNER), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn who_has_not_watched_does_not_say_that_nothing_was_heard_meanwhile() {
+    let house = House::new().await;
+    let delivered = Cell::new(3);
+    let sensor = || but("hallway", |heartbeat| heartbeat.delivered = BTreeMap::from([(0, delivered.get())]));
+    house.hears().await;
+    house.minutes(3, &[&sensor]).await;
+    // the laptop sleeps, and wakes
+    pass(8 * 60 * MINUTE_MS);
+    house.round().await;
+    house.minutes(2, &[]).await;
+    house.minutes(2, &[&sensor]).await;
+    assert_eq!(house.said(OWNER), Vec::<String>::new());
+    // all is stopped together, and started one after another
+    house.says("hallway", Some(&but("hallway", |heartbeat| heartbeat.is_last = true))).await;
+    pass(8 * 60 * MINUTE_MS);
+    house.round().await;
+    house.minutes(2, &[]).await;
+    house.ends.borrow_mut().insert("pcap".to_owned(), 3);
+    house.hears().await;
+    house.minutes(3, &[&sensor]).await;
+    assert_eq!(house.said(OWNER), Vec::<String>::new());
+    // and one that does not come back is told
+    pass(8 * 60 * MINUTE_MS);
+    house.minutes(5, &[]).await;
+    let said = house.said(OWNER);
+    assert!(said.len() == 1 && said[0].contains("no heartbeat for 8 h"), "{said:#?}");
+}
+
+#[tokio::test]
+async fn a_household_that_reads_the_spool_is_not_behind_what_the_agent_sends_to_kafka() {
+    let house = House::new().await;
+    let sensor = || but("hallway", |heartbeat| heartbeat.delivered = BTreeMap::from([(0, 1_000)]));
+    house.minutes(3, &[&sensor]).await;
+    for _minute in 0..30 {
+        let topic = "pcap@spool-a1";
+        let record = event(topic, house.next(topic), None, Some(&of_agent(LAPTOP, now_ms(), "RNM0")));
+        aggregate::handle(&record, &house.aggregate).await.unwrap();
+        house.minutes(1, &[&sensor]).await;
+    }
+    assert_eq!(house.said(OWNER), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_nobody_could_be_told_is_told_when_somebody_can_if_it_lasts() {
+    let house = House::new().await;
+    let down = || but("hallway", |heartbeat| heartbeat.interfaces[0].is_listening = false);
+    house.asks(OWNER, "/health off").await;
+    house.minutes(10, &[&down]).await;
+    house.minutes(10, &[&|| well("hallway")]).await;
+    house.asks(OWNER, "/health on").await;
+    house.minutes(10, &[&|| well("hallway")]).await;
+    assert_eq!(house.said(OWNER), Vec::<String>::new(), "it is over");
+    house.asks(OWNER, "/health off").await;
+    house.minutes(10, &[&down]).await;
+    house.asks(OWNER, "/health on").await;
+    house.minutes(3, &[&down]).await;
+    house.minutes(3, &[&|| well("hallway")]).await;
+    assert_eq!(house.said(OWNER).len(), 2, "{:#?}", house.said(OWNER));
+}
+
+#[tokio::test]
+async fn a_sensor_that_was_given_up_and_is_heard_again_is_well_again() {
+    let house = House::new().await;
+    house.minutes(3, &[&|| well("hallway"), &|| well("attic")]).await;
+    house.minutes(10, &[&|| well("attic")]).await;
+    pass(14 * DAY_MS);
+    house.minutes(5, &[&|| well("attic")]).await;
+    house.minutes(5, &[&|| well("hallway"), &|| well("attic")]).await;
+    let said = house.said(OWNER);
+    assert!(
+        said.len() == 2 && said[1].starts_with("✅Sensor hallway: well again after 14 days"),
+        "{said:#?}"
+    );
 }
 
 #[tokio::test]
@@ -555,9 +648,9 @@ async fn an_event_source_mapping_that_stands_still_is_told_with_the_words_of_aws
     let works = |topic| mapping(topic, "Enabled", "OK");
     answers(&[works("pcap")], &[works("sensors"), works("ssid_alert_list")]).await;
     house.minutes(5, &[]).await;
-    // it is changed, which takes a minute
+    // it is changed, which takes some minutes
     answers(&[mapping("pcap", "Updating", "OK")], &[works("sensors")]).await;
-    house.minutes(1, &[]).await;
+    house.minutes(8, &[]).await;
     answers(&[works("pcap")], &[works("sensors")]).await;
     house.minutes(5, &[]).await;
     assert_eq!(house.said(OWNER), Vec::<String>::new());
@@ -586,7 +679,8 @@ async fn an_event_source_mapping_that_stands_still_is_told_with_the_words_of_aws
         "{said:#?}"
     );
     let nothing = "❌function materialize has no event source mapping: nothing feeds it";
-    assert!(said.iter().any(|text| text == nothing) && said.len() == 5, "{said:#?}");
+    // one that is no more is not well again
+    assert!(said.iter().any(|text| text == nothing) && said.len() == 4, "{said:#?}");
 }
 
 #[tokio::test]
@@ -715,6 +809,7 @@ async fn many_sensors_that_fall_silent_at_once_are_a_few_messages_and_one_that_l
         let name = format!("sensor {number}");
         house.says(&name, Some(&well(&name))).await;
     }
+    house.round().await;
     house.minutes(10, &[]).await;
     let said = house.said(OWNER);
     let digests: Vec<&String> =
@@ -808,7 +903,7 @@ fn overlapping_rounds_that_die_or_are_cut_off_say_everything_and_nothing_twice()
     });
     eprintln!("{sum:?}");
     if outcomes.len() >= 60 {
-        assert!(sum.notices > 300 && sum.overlaps > 250 && sum.deaths > 20, "{sum:?}");
+        assert!(sum.notices > 200 && sum.overlaps > 250 && sum.deaths > 20, "{sum:?}");
     }
 }
 
@@ -1101,7 +1196,7 @@ fn a_household_without_kafka_is_told_by_its_spool() {
     });
     let status = local.status();
     assert_eq!(status["sensors"][0]["sensor"], "hallway", "{status}");
-    assert_eq!(status["sensors"][0]["conditions"][0]["kind"], "silence:wlan1", "{status}");
+    assert_eq!(status["sensors"][0]["conditions"][0]["kind"], "interface:wlan1", "{status}");
     let said = bot.ask(OWNER, "/status");
     assert!(said.contains("❌ The sensor has trouble") && said.contains("📡 hallway : heard"), "{said}");
 }

@@ -1,5 +1,6 @@
 //! The command line. Every setting may also stand in a file or in the environment: see [`crate::config_file`].
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,9 +8,13 @@ use std::time::Duration;
 use clap::{ArgAction, ArgGroup, Parser, ValueEnum};
 use domain::link_layer::FcsPolicy;
 
+use crate::channels::ChannelPlan;
 use crate::pseudonym::Whom;
 use crate::ring::RingSize;
-use crate::channels::ChannelPlan;
+use crate::spool::Retention;
+
+/// The heading of the settings of a radio: they mean nothing to who reads files.
+pub const RADIO: &str = "Radio";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,9 +37,11 @@ Examples:
 
 Settings are also read from a file (--config FILE, TOML, the same names: `interface = [\"wlan1\"]`, `set-monitor = true`, and
 librdkafka's properties in a table [kafka]) and from the environment (CAPTURE_AGENT_SET_MONITOR=true, CAPTURE_AGENT_KAFKA_SASL_PASSWORD=…).
-The command line beats the environment, which beats the file. Secrets belong into a file: other users see a command line.
+The command line beats the environment, which beats the file, of which what does not go with the stronger is passed over. A switch
+that the file sets is taken back by its variable: CAPTURE_AGENT_SET_MONITOR=false. Secrets belong into a file: other users see a
+command line.
 
-Exit status: 0 all done; 1 not done, and why; 2 a capture file is cut or damaged (what could be read was), or wrong arguments.";
+Exit status: 0 all done; 1 not done, and why; 2 a capture file is cut or damaged (what could be read was), or wrong settings.";
 
 /// Hears Wi-Fi probe requests, from radios or from capture files, and passes them on.
 #[derive(Debug, Clone, Parser)]
@@ -48,7 +55,7 @@ pub struct Cli {
     pub read: Vec<PathBuf>,
 
     /// Listen by this network interface; may be given several times
-    #[arg(long, value_name = "IFACE", conflicts_with = "output", value_delimiter = ',')]
+    #[arg(long, value_name = "IFACE", conflicts_with = "output", value_delimiter = ',', value_parser = name)]
     pub interface: Vec<String>,
 
     /// Settings from this TOML file; command line and environment beat it
@@ -56,7 +63,7 @@ pub struct Cli {
     pub config: Option<PathBuf>,
 
     /// The name of this sensor in the records [default: the host's name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     pub sensor: Option<String>,
 
     /// What to do with a probe request whose frame check sequence is wrong: verify drops it, ignore keeps it (for anonymised captures)
@@ -74,19 +81,19 @@ pub struct Cli {
     pub output: Option<PathBuf>,
 
     /// Put the card into monitor mode, and back at the end
-    #[arg(long, requires = "interface", help_heading = "Radio")]
+    #[arg(long, requires = "interface", help_heading = RADIO)]
     pub set_monitor: bool,
 
     /// Tune the card to these channels in turn, such as 1,6,11,36, or to all that it may use; between its visits a channel is not heard
-    #[arg(long, value_name = "LIST|all", requires = "interface", help_heading = "Radio")]
+    #[arg(long, value_name = "LIST|all", requires = "interface", help_heading = RADIO)]
     pub channels: Option<ChannelPlan>,
 
     /// How long to stay on a channel
-    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = dwell, help_heading = "Radio")]
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = dwell, help_heading = RADIO)]
     pub dwell: Duration,
 
     /// Take a card up anew that gave no frame of any kind for so long
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = patience, help_heading = "Radio")]
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = patience, help_heading = RADIO)]
     pub silent_after: Duration,
 
     /// When the time of a frame is believed: wait keeps frames in memory until the system's clock is synchronised, trust takes it as it is
@@ -96,24 +103,24 @@ pub struct Cli {
         value_name = "wait|trust",
         default_value = "wait",
         hide_possible_values = true,
-        help_heading = "Radio"
+        help_heading = RADIO
     )]
     pub clock: ClockPolicy,
 
     /// So many random addresses that were not heard before are let through in a minute; 0 lets all through
-    #[arg(long, value_name = "NUMBER", default_value = "6000", help_heading = "Radio")]
+    #[arg(long, value_name = "NUMBER", default_value = "6000", help_heading = RADIO)]
     pub flood_limit: u32,
 
     /// Also keep the frames in capture files: so many, each of such a time; the oldest is overwritten
-    #[arg(long, value_name = "12x3600s", requires = "interface", help_heading = "Radio")]
+    #[arg(long, value_name = "12x3600s", requires = "interface", help_heading = RADIO)]
     pub ring: Option<RingSize>,
 
     /// Keep frames of every kind in these files, not probe requests alone: more work, and other people's traffic
-    #[arg(long, requires = "ring", help_heading = "Radio")]
+    #[arg(long, requires = "ring", help_heading = RADIO)]
     pub ring_all: bool,
 
     /// The directory of these files [default: ring, in the spool's directory]
-    #[arg(long, value_name = "DIR", requires = "ring", help_heading = "Radio")]
+    #[arg(long, value_name = "DIR", requires = "ring", help_heading = RADIO)]
     pub ring_directory: Option<PathBuf>,
 
     /// Send pseudonyms in the place of these addresses; nobody without the key on this sensor can tell whose they are
@@ -121,14 +128,14 @@ pub struct Cli {
         long,
         value_enum,
         value_name = "locally-administered|all",
-        conflicts_with_all = ["ring", "read"],
+        conflicts_with_all = ["ring", "ring_all", "ring_directory", "read"],
         hide_possible_values = true,
-        help_heading = "Radio"
+        help_heading = RADIO
     )]
     pub pseudonymize: Option<Whom>,
 
     /// How long a pseudonym lasts; then its key is thrown away
-    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = patience, help_heading = "Radio")]
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = patience, help_heading = RADIO)]
     pub pseudonym_period: Duration,
 
     /// Keep the records in the spool in this directory [default: the one that `probegram local` reads]
@@ -136,7 +143,7 @@ pub struct Cli {
     pub spool: Option<Option<PathBuf>>,
 
     /// The largest size of the spool: bytes, or with KiB, MiB or GiB
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = bytes, help_heading = "Spool")]
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = spool_bytes, help_heading = "Spool")]
     pub spool_bytes: u64,
 
     /// How many days the spool keeps a record
@@ -144,7 +151,7 @@ pub struct Cli {
     pub spool_days: u32,
 
     /// Send the records to this Kafka, through the spool
-    #[arg(long, value_name = "HOST:PORT,…", help_heading = "Kafka")]
+    #[arg(long, value_name = "HOST:PORT,…", value_parser = servers, help_heading = "Kafka")]
     pub bootstrap_servers: Option<String>,
 
     /// The topic of the probe requests
@@ -162,6 +169,10 @@ pub struct Cli {
     /// One more of librdkafka's properties; may be given several times
     #[arg(short = 'X', value_name = "PROPERTY=VALUE", action = ArgAction::Append, help_heading = "Kafka")]
     pub properties: Vec<Property>,
+
+    /// Those that the file of `--kafka-config` beats: it was named in a stronger place.
+    #[arg(skip)]
+    pub properties_below: Vec<Property>,
 
     /// Log in to Amazon MSK by IAM, with the AWS credentials of the environment, a profile, a role or the instance
     #[arg(long, help_heading = "Kafka")]
@@ -221,10 +232,30 @@ pub enum ClockPolicy {
 }
 
 impl Cli {
-    /// The name of the sensor.
+    /// Takes the host's name for the sensor's where that is not given, and looks at what flags mean together.
+    ///
+    /// # Errors
+    /// What is wrong, and what to give.
+    pub fn complete(&mut self, host: &OsStr) -> Result<(), String> {
+        if let Some(twice) = first_twice(&self.interface) {
+            return Err(format!("--interface {twice} is given twice: each interface is listened by once"));
+        }
+        if self.sensor.is_none() {
+            let of_host = host.to_str().ok_or_else(|| "expected a text in UTF-8".to_owned()).and_then(name);
+            let of_host = of_host.map_err(|why| {
+                format!(
+                    "the name of this host, {host:?}, cannot be the sensor's: {why}; give one with --sensor"
+                )
+            })?;
+            self.sensor = Some(of_host);
+        }
+        Ok(())
+    }
+
+    /// The name of the sensor, once the settings are [complete](Self::complete).
     #[must_use]
     pub fn sensor(&self) -> String {
-        self.sensor.clone().unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned())
+        self.sensor.clone().unwrap_or_default()
     }
 
     /// How long the spool keeps a record.
@@ -232,6 +263,33 @@ impl Cli {
     pub fn spool_age(&self) -> Duration {
         Duration::from_secs(u64::from(self.spool_days) * 24 * 3600)
     }
+}
+
+fn first_twice(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find_map(|(index, name)| names.get(..index)?.contains(name).then_some(name))
+}
+
+/// The rule for the key of a heartbeat, and for what stands in a record; and nobody reads a name with control characters.
+fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 255 || text.chars().any(char::is_control) {
+        return Err("expected a name of 1 to 255 bytes without control characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn servers(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) || text.split(',').all(|server| server.trim().is_empty()) {
+        return Err("expected HOST:PORT, or several with commas between them".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn spool_bytes(text: &str) -> Result<u64, String> {
+    let bytes = bytes(text)?;
+    if bytes < Retention::LEAST_BYTES {
+        return Err(format!("expected {} MiB or more", Retention::LEAST_BYTES >> 20));
+    }
+    Ok(bytes)
 }
 
 fn bytes(text: &str) -> Result<u64, String> {
@@ -270,9 +328,11 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr =
         text.parse().map_err(|_no_address| "expected an address such as 127.0.0.1:9464".to_owned())?;
     if !address.ip().is_loopback() {
-        return Err("metrics are for this machine alone: give 127.0.0.1 or [::1], and let a proxy that asks for \
+        return Err(
+            "metrics are for this machine alone: give 127.0.0.1 or [::1], and let a proxy that asks for \
                     a password serve them to others"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(address)
 }
@@ -321,8 +381,41 @@ mod tests {
             "--interface wlan0 --spool --ring 12",
             "--interface wlan0 --spool --ring 12x3600s --pseudonymize all",
             "--interface wlan0 --spool --metrics 0.0.0.0:9464",
+            "--read a --spool --spool-bytes 15MiB",
+            "--read a --spool --sensor=",
+            "--read a --spool --sensor a\u{7}b",
+            "--read a --bootstrap-servers=",
+            "--read a --bootstrap-servers ,",
+            "--interface= --spool",
+            "--interface wlan0, --spool",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_short_and_printable_and_that_of_the_host_is_no_exception() {
+        for good in ["hallway", "Flur 2, Süd", &"n".repeat(255)] {
+            assert_eq!(name(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "a\nb", "\u{85}", &"n".repeat(256)] {
+            assert!(name(bad).is_err(), "{bad:?}");
+            let error = parse("--read a --spool").unwrap().complete(OsStr::new(bad)).unwrap_err();
+            assert!(error.ends_with("give one with --sensor"), "{error}");
+        }
+        let mut cli = parse("--read a --spool --sensor hallway").unwrap();
+        assert_eq!((cli.complete(OsStr::new("")), cli.sensor().as_str()), (Ok(()), "hallway"));
+        let mut cli = parse("--read a --spool").unwrap();
+        assert_eq!((cli.complete(OsStr::new("pi")), cli.sensor().as_str()), (Ok(()), "pi"));
+    }
+
+    #[test]
+    fn an_interface_is_listened_by_once() {
+        for (interfaces, is_good) in
+            [("--interface a,b", true), ("--interface a,a", false), ("--interface a,b --interface a", false)]
+        {
+            let mut cli = parse(&format!("{interfaces} --spool")).unwrap();
+            assert_eq!(cli.complete(OsStr::new("pi")).is_ok(), is_good, "{interfaces}");
         }
     }
 

@@ -3,17 +3,18 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use domain::link_layer::LinkType;
 use indicatif::HumanBytes;
 use nix::sys::statvfs::statvfs;
 use pcap::Capture;
 
 use crate::channels::ChannelPlan;
 use crate::clock;
-use crate::spool::Retention;
-use crate::wireless::{self, Card, Mode, SwitchedOff, Wireless};
+use crate::wireless::{self, Card, Mode, SwitchedOff, Wireless, WirelessError};
 
 /// `CAP_NET_ADMIN` and `CAP_NET_RAW` of linux/capability.h.
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
@@ -93,10 +94,13 @@ pub fn rights() -> Finding {
     if missing.is_empty() {
         return Finding::Good("This program may listen and tune cards.".to_owned());
     }
-    let program = std::env::current_exe().map_or_else(|_| "capture-agent".to_owned(), |path| path.display().to_string());
+    let program = std::env::current_exe()
+        .map_or_else(|_| "capture-agent".to_owned(), |path| path.display().to_string());
     Finding::bad(
         format!("This program may not listen or tune cards: {} is missing.", missing.join(" and ")),
-        format!("sudo setcap cap_net_raw,cap_net_admin=eip {program}   (or run it by the systemd unit, or as root)"),
+        format!(
+            "sudo setcap cap_net_raw,cap_net_admin=eip {program}   (or run it by the systemd unit, or as root)"
+        ),
     )
 }
 
@@ -108,12 +112,29 @@ pub fn interface(name: &str, set_monitor: bool, plan: Option<&ChannelPlan>) -> V
         Ok(control) => control,
         Err(error) => return vec![Finding::bad(format!("{name}: {error}"), "modprobe cfg80211")],
     };
+    let is_left_alone = !set_monitor && plan.is_none();
     match control.card(name) {
         Ok(card) => {
             examine_card(&card, set_monitor, plan, &mut findings);
+            if plan.is_some() {
+                examine_others(&card, &others_of_card(name, &mut control), &mut findings);
+            }
             examine_country(control.regulatory_domain(&card).as_deref(), name, &mut findings);
+            if !set_monitor || card.is_up {
+                findings.extend(hindrance(name)); // else the agent takes it up
+            }
         }
-        Err(error) => findings.push(split(&format!("{name}: {error}"))),
+        Err(WirelessError::NotWireless(_)) if is_left_alone && gives_802_11_frames(name) => {
+            findings.push(Finding::Good(format!(
+                "{name} gives 802.11 frames. It has no nl80211, so nobody can be asked about its mode and channel."
+            )));
+        }
+        Err(error) => {
+            findings.push(split(&format!("{name}: {error}")));
+            if !matches!(error, WirelessError::NoSuchInterface(_)) {
+                findings.extend(hindrance(name));
+            }
+        }
     }
     if let Some(finding) = network_manager(name) {
         findings.push(finding);
@@ -124,16 +145,31 @@ pub fn interface(name: &str, set_monitor: bool, plan: Option<&ChannelPlan>) -> V
             format!("sudo systemctl disable --now wpa_supplicant@{name}"),
         ));
     }
-    if let Err(error) = Capture::from_device(name).and_then(pcap::Capture::open) {
-        findings.push(Finding::bad(format!("libpcap cannot listen by {name}: {error}."), "mend what stands above first"));
-    }
     findings
+}
+
+/// What keeps libpcap from listening.
+fn hindrance(name: &str) -> Option<Finding> {
+    if wireless::is_up(name) == Some(false) {
+        return Some(Finding::bad(format!("{name} is down."), format!("sudo ip link set {name} up")));
+    }
+    let error = Capture::from_device(name).and_then(pcap::Capture::open).err()?;
+    let what = format!("libpcap cannot listen by {name}: {error}.");
+    Some(Finding::bad(what, "mend what else stands here first"))
+}
+
+/// As a driver without nl80211, or a program that makes such an interface, may give them.
+fn gives_802_11_frames(name: &str) -> bool {
+    let opened = Capture::from_device(name).and_then(pcap::Capture::open);
+    opened.is_ok_and(|capture| LinkType::from_dlt(capture.get_datalink().0).is_some())
 }
 
 fn examine_card(card: &Card, set_monitor: bool, plan: Option<&ChannelPlan>, findings: &mut Vec<Finding>) {
     let name = &card.name;
     match &card.driver {
-        Some(driver) => findings.push(Finding::Good(format!("{name} is a Wi-Fi card with the driver {driver}."))),
+        Some(driver) => {
+            findings.push(Finding::Good(format!("{name} is a Wi-Fi card with the driver {driver}.")))
+        }
         None => findings.push(Finding::Note(format!("{name} is a Wi-Fi card whose driver has no name."))),
     }
     if card.mode == Mode::Monitor {
@@ -144,7 +180,8 @@ fn examine_card(card: &Card, set_monitor: bool, plan: Option<&ChannelPlan>, find
             "use another card; iw phy lists what each can do",
         ));
     } else if set_monitor {
-        findings.push(Finding::Good(format!("{name} can do monitor mode, and is put there (--set-monitor).")));
+        findings
+            .push(Finding::Good(format!("{name} can do monitor mode, and is put there (--set-monitor).")));
     } else {
         findings.push(Finding::bad(
             format!("{name} is in {} mode, and nobody puts it into monitor mode.", card.mode),
@@ -153,7 +190,8 @@ fn examine_card(card: &Card, set_monitor: bool, plan: Option<&ChannelPlan>, find
     }
     let switched_off = SwitchedOff::read(name);
     if switched_off.soft {
-        findings.push(Finding::bad(format!("The radio of {name} is switched off."), "sudo rfkill unblock wifi"));
+        findings
+            .push(Finding::bad(format!("The radio of {name} is switched off."), "sudo rfkill unblock wifi"));
     }
     if switched_off.hard {
         findings.push(Finding::bad(
@@ -171,12 +209,19 @@ fn examine_card(card: &Card, set_monitor: bool, plan: Option<&ChannelPlan>, find
             "{name} stays on the channel that somebody else sets; --channels 1,6,11 hears those in turn."
         ))),
     }
-    let others = others_of_card(name);
-    if !others.is_empty() && plan.is_some() {
-        let others = others.join(" and ");
+}
+
+/// Other interfaces of the card hinder tuning where they are up and use its radio otherwise than to listen.
+fn examine_others(card: &Card, others: &[Card], findings: &mut Vec<Finding>) {
+    let hindering =
+        others.iter().filter(|other| other.phy == card.phy && other.is_up && other.mode != Mode::Monitor);
+    for Card { name: other, mode, .. } in hindering {
         findings.push(Finding::bad(
-            format!("{name} has one radio together with {others}, which is up: it cannot be tuned."),
-            format!("sudo ip link set {} down", others.split(' ').next().unwrap_or_default()),
+            format!(
+                "{} has one radio together with {other}, which is up in {mode} mode: it cannot be tuned.",
+                card.name
+            ),
+            format!("sudo ip link set {other} down"),
         ));
     }
 }
@@ -199,20 +244,23 @@ fn split(error: &str) -> Finding {
     }
 }
 
-/// Other interfaces of the same card that are up.
-fn others_of_card(name: &str) -> Vec<String> {
+/// Other interfaces of the same card.
+fn others_of_card(name: &str, control: &mut Wireless) -> Vec<Card> {
     let of_card = Path::new("/sys/class/net").join(name).join("phy80211/device/net");
     let Ok(interfaces) = fs::read_dir(of_card) else { return Vec::new() };
     interfaces
         .filter_map(Result::ok)
         .filter_map(|interface| interface.file_name().into_string().ok())
-        .filter(|other| other != name && wireless::is_up(other) == Some(true))
+        .filter(|other| other != name)
+        .filter_map(|other| control.card(&other).ok())
         .collect()
 }
 
 /// Whether NetworkManager holds an interface: it would take it out of monitor mode.
 fn network_manager(name: &str) -> Option<Finding> {
-    let asked = Command::new("nmcli").args(["-t", "-f", "DEVICE,STATE", "device"]).output().ok()?;
+    // its words for states are translated
+    let mut nmcli = Command::new("nmcli");
+    let asked = nmcli.env("LC_ALL", "C").args(["-t", "-f", "DEVICE,STATE", "device"]).output().ok()?;
     let listed = String::from_utf8_lossy(&asked.stdout);
     let state = listed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     if state.starts_with("unmanaged") {
@@ -231,7 +279,9 @@ pub fn clock(is_trusted: bool) -> Finding {
         return Finding::Good("The clock is synchronised.".to_owned());
     }
     if is_trusted {
-        return Finding::Note("The clock is not synchronised, and is believed all the same (--clock trust).".to_owned());
+        return Finding::Note(
+            "The clock is not synchronised, and is believed all the same (--clock trust).".to_owned(),
+        );
     }
     Finding::bad(
         "The clock is not synchronised: what is heard is held in memory until it is.",
@@ -243,23 +293,23 @@ pub fn clock(is_trusted: bool) -> Finding {
 #[must_use]
 pub fn spool(directory: &Path, most_bytes: u64) -> Finding {
     let shown = directory.display();
-    if most_bytes < Retention::LEAST_BYTES {
-        return Finding::bad(
-            format!("--spool-bytes {most_bytes} is too small to work with."),
-            format!("give --spool-bytes {}MiB or more", Retention::LEAST_BYTES >> 20),
-        );
-    }
-    let Some(there) = directory.ancestors().find(|ancestor| ancestor.is_dir()) else {
-        return Finding::bad(format!("There is no directory above {shown}."), "give another one with --spool");
+    let there = match nearest(directory) {
+        Ok(there) => there,
+        Err(why) => {
+            return Finding::bad(
+                format!("The spool {shown} cannot be written: {why}."),
+                "give another directory with --spool",
+            );
+        }
     };
-    if let Err(error) = can_write(there) {
+    if let Err(error) = can_write(&there) {
         return Finding::bad(
             format!("The spool {shown} cannot be written: {}: {error}.", there.display()),
             format!("sudo chown $USER {}   (or give another directory with --spool)", there.display()),
         );
     }
     let used = fs::metadata(directory.join("spool.db")).map_or(0, |database| database.len());
-    match statvfs(there) {
+    match statvfs(&there) {
         Ok(disk) => {
             // both have the size of a machine's word, and in 32 bits their product would not fit
             let free = u128::from(disk.blocks_available()) * u128::from(disk.fragment_size());
@@ -275,9 +325,47 @@ pub fn spool(directory: &Path, most_bytes: u64) -> Finding {
                     "make room, or give a smaller --spool-bytes",
                 );
             }
-            Finding::Good(format!("The spool {shown} can be written, and its disk has {} left.", HumanBytes(free)))
+            Finding::Good(format!(
+                "The spool {shown} can be written, and its disk has {} left.",
+                HumanBytes(free)
+            ))
         }
-        Err(error) => Finding::Note(format!("The spool {shown} can be written; how much room there is: {error}.")),
+        Err(error) => {
+            Finding::Note(format!("The spool {shown} can be written; how much room there is: {error}."))
+        }
+    }
+}
+
+/// Where the ring of capture files lies, and that nothing but their number and time bounds it.
+#[must_use]
+pub fn ring(directory: &Path, spool: &Path) -> Finding {
+    let shown = directory.display();
+    let cannot = |why| {
+        let what = format!("The ring of capture files cannot be written in {shown}: {why}.");
+        Finding::bad(what, "give another directory with --ring-directory")
+    };
+    let there = match nearest(directory) {
+        Ok(there) => there,
+        Err(why) => return cannot(why),
+    };
+    if let Err(error) = can_write(&there) {
+        return cannot(error.to_string());
+    }
+    let disk = |directory: &Path| fs::metadata(directory).map(|there| there.dev()).ok();
+    let same =
+        if nearest(spool).is_ok_and(|spool| disk(&spool) == disk(&there)) { ", the spool's too" } else { "" };
+    Finding::Note(format!(
+        "The ring of capture files in {shown} is bounded in time and not in bytes: where much is heard it may fill its disk{same}."
+    ))
+}
+
+/// The directory itself, or where it would be made.
+fn nearest(directory: &Path) -> Result<PathBuf, String> {
+    let directory = std::path::absolute(directory).map_err(|error| error.to_string())?;
+    match directory.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok()) {
+        Some(there) if there.is_dir() => Ok(there.to_owned()),
+        Some(there) => Err(format!("{} is no directory", there.display())),
+        None => Err("there is no directory above it".to_owned()),
     }
 }
 
@@ -311,9 +399,44 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert!(matches!(spool(&directory.path().join("new/one"), 16 << 20), Finding::Good(_)));
         assert!(matches!(spool(directory.path(), u64::MAX), Finding::Bad { .. }));
-        assert!(matches!(spool(directory.path(), 1), Finding::Bad { .. }));
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        for no_directory in [&file, &file.join("in-it")] {
+            let said = spool(no_directory, 16 << 20);
+            assert!(
+                matches!(&said, Finding::Bad { what, .. } if what.contains("is no directory")),
+                "{said:?}"
+            );
+        }
+        fs::remove_file(file).unwrap();
+        assert!(matches!(spool(Path::new("relative"), 16 << 20), Finding::Good(_)));
         assert!(matches!(spool(Path::new("/proc/spool"), 16 << 20), Finding::Bad { .. }));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn another_interface_of_the_card_hinders_unless_it_only_listens_or_is_down() {
+        let card = |name: &str, mode, is_up| Card {
+            index: 1,
+            name: name.to_owned(),
+            mode,
+            is_up,
+            phy: 0,
+            can_monitor: true,
+            channels: Vec::new(),
+            driver: None,
+        };
+        let others = [
+            card("listens", Mode::Monitor, true),
+            card("down", Mode::Managed, false),
+            card("wlan0", Mode::Managed, true),
+        ];
+        let mut findings = Vec::new();
+        examine_others(&card("wlan1", Mode::Monitor, true), &others, &mut findings);
+        assert!(
+            matches!(&findings[..], [Finding::Bad { mend, .. }] if mend == "sudo ip link set wlan0 down"),
+            "{findings:?}"
+        );
     }
 
     #[test]

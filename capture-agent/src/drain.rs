@@ -28,15 +28,12 @@ use crate::spool::{PCAP, SENSORS, SpoolError, SpoolReader, SpoolRecord};
 use crate::spool_writer::Intake;
 use crate::window::Window;
 
-/// After so many timeouts without anything acknowledged the line is taken for a bad one. The next attempt, with smaller requests, may
-/// double what arrived and whose answer did not.
-const REQUESTS_TIMED_OUT: u32 = 2;
+/// After so many timeouts at one broker, without anything acknowledged meanwhile, requests are made smaller.
+const TIMEOUTS: u32 = 2;
 const RECORDS_A_READ: usize = 2_000;
 const BYTES_A_READ: usize = 1 << 20;
 /// So many records are handed over between two looks at what came back.
 const RECORDS_A_POLL: usize = 256;
-/// Fewer than librdkafka's queue holds: a heartbeat finds room there whatever the records wait for.
-
 /// How long what is on its way may take when the agent is to stop.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 /// How often it is looked what came back, when nothing is left to send: the quieter, the less often.
@@ -53,6 +50,13 @@ const WAIT_FOR_THE_CAUSE: Duration = Duration::from_secs(5);
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(600);
 /// A trouble that wants mending and lasts so long has a new producer made, which reads keys and certificates anew.
 const READ_CERTIFICATES_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// So long records may be on their way while nothing is acknowledged, before that is said: librdkafka tries again by itself, and tells of
+/// neither a broker that does not answer nor one whose replicas are too few.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long the first question for the topic waits for its answer, and how long a later one. One that is given up takes the connection
+/// with it, so on a slow line the second has to wait longer; and while it waits the agent cannot be stopped.
+const FIRST_QUESTION: Duration = Duration::from_secs(1);
+const LONGEST_QUESTION: Duration = Duration::from_secs(5);
 /// How often librdkafka is listened to while a topic is waited for: it asks for tokens.
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
 /// How often a heartbeat that Kafka refuses is tried again.
@@ -126,6 +130,15 @@ impl Drain {
     /// # Errors
     /// Why no thread can be started.
     pub fn start(kafka: Kafka, reader: SpoolReader, intake: Intake) -> Result<Self, SpoolError> {
+        Self::start_with(kafka, reader, intake, SILENCE)
+    }
+
+    fn start_with(
+        kafka: Kafka,
+        reader: SpoolReader,
+        intake: Intake,
+        silence: Duration,
+    ) -> Result<Self, SpoolError> {
         let order = Arc::new((Mutex::new(Order::GoOn), Condvar::new()));
         let acknowledged = reader.acknowledged(PCAP)?;
         // what an earlier run said of itself is no news
@@ -144,6 +157,7 @@ impl Drain {
             pause: FIRST_PAUSE,
             try_one: false,
             window: Window::default(),
+            silence,
         };
         let (running, ended) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -221,6 +235,8 @@ struct Work {
     try_one: bool,
     /// How many may be on their way.
     window: Window,
+    /// How long nothing may be acknowledged before that is said.
+    silence: Duration,
 }
 
 impl Work {
@@ -277,6 +293,8 @@ impl Work {
     fn send_all(&mut self, producer: &BaseProducer<Context>) -> Result<End, SpoolError> {
         let mut look_again_after = SHORTEST_LOOK;
         let acknowledged_before = self.reports().in_flight.acknowledged();
+        // questions for the topic may have been among them
+        self.reports().timed_out.clear();
         loop {
             self.look_at_troubles(producer);
             self.send_heartbeat(producer)?;
@@ -285,12 +303,7 @@ impl Work {
                 self.settle(producer, LAST_FLUSH);
                 return Ok(End::Stopped);
             }
-            if self.reports().timed_out >= REQUESTS_TIMED_OUT {
-                // as they are, they would time out again and again
-                self.window.shrink();
-                let mut reports = self.reports();
-                (reports.timed_out, reports.begin_again) = (0, true);
-            }
+            self.look_at_timeouts();
             if self.reports().begin_again {
                 self.settle(producer, LONGEST_PAUSE);
                 return Ok(End::Trouble);
@@ -305,7 +318,8 @@ impl Work {
                 (true, _) => 0,
                 (false, _) => self.window.room(waiting).min(RECORDS_A_READ),
             };
-            self.window.note(self.position, acknowledged, most == 0, Instant::now());
+            let is_full = most == 0 && !self.try_one;
+            self.window.note(self.position, acknowledged, is_full, Instant::now());
             let records = self.reader.read(PCAP, self.position, most, BYTES_A_READ)?;
             if records.is_empty() {
                 let is_idle = self.reports().in_flight.is_empty();
@@ -313,6 +327,7 @@ impl Work {
                     return Ok(End::Complete);
                 }
                 if is_idle {
+                    self.reports().silent_since = None;
                     self.intake.wait_for_records(self.position.max(self.heard_of), IDLE_LOOK);
                     self.look_for_heartbeat = None;
                     producer.poll(Duration::ZERO);
@@ -375,10 +390,12 @@ impl Work {
     /// Waits until Kafka can be reached and has the topic. How the session ends if that does not come about.
     fn wait_for_topic(&mut self, producer: &BaseProducer<Context>) -> Result<Option<End>, SpoolError> {
         let mut pause = FIRST_PAUSE;
+        let mut patience = FIRST_QUESTION;
         loop {
             // librdkafka asks for a token by an event, and connects when it has one
             producer.poll(SHORTEST_LOOK);
-            let found = producer.client().fetch_metadata(Some(&self.kafka.topic), Duration::from_secs(1));
+            let found = producer.client().fetch_metadata(Some(&self.kafka.topic), patience);
+            patience = (patience * 2).min(LONGEST_QUESTION);
             let trouble = match &found {
                 Ok(metadata) => {
                     self.reports().troubles.is_reached(&self.kafka);
@@ -407,7 +424,12 @@ impl Work {
                 reports.begin_again = false;
                 return Ok(None);
             };
-            self.reports().troubles.complain(trouble);
+            {
+                let mut reports = self.reports();
+                reports.troubles.complain(trouble);
+                // that nothing is acknowledged has this reason, and begins to count when it is over
+                reports.silent_since = None;
+            }
             // what is fatal stays unsaid: who may not see the topic is given no producer's id either, and has one thing to mend
             self.reports().troubles.say_what_is_due();
             if found.is_err() {
@@ -444,7 +466,24 @@ impl Work {
             producer.context().say(code, &reason);
             self.reports().begin_again = true;
         }
-        self.reports().troubles.say_what_is_due();
+        let mut reports = self.reports();
+        reports.troubles.say_what_is_due();
+        reports.look_at_silence(&self.kafka, self.silence, Instant::now());
+    }
+
+    /// Whether a broker did not answer in time although it was asked again: then the line is taken for a bad one, over which the same
+    /// requests would time out for ever. The next attempt, with smaller ones, may double what arrived and whose answer did not; so it is
+    /// only made where it helps.
+    fn look_at_timeouts(&mut self) {
+        let mut reports = lock(&self.reports);
+        if !reports.timed_out.values().any(|times| *times >= TIMEOUTS) {
+            return;
+        }
+        reports.timed_out.clear();
+        if self.window.is_open(reports.in_flight.waiting()) {
+            reports.begin_again = true;
+            self.window.close();
+        }
     }
 
     /// Sends the newest heartbeat that Kafka has not got, unless one is on its way or was refused a moment ago.
@@ -575,8 +614,10 @@ struct Reports {
     begin_again: bool,
     /// librdkafka will send no more by this producer; it knows why.
     is_fatal: bool,
-    /// So many times requests were not answered in time since something was acknowledged.
-    timed_out: u32,
+    /// So many times requests were not answered in time since something was acknowledged, by broker.
+    timed_out: BTreeMap<String, u32>,
+    /// Since when records are on their way, or were to be sent again, and nothing is acknowledged.
+    silent_since: Option<Instant>,
     troubles: Troubles,
     heartbeats: Heartbeats,
 }
@@ -591,7 +632,8 @@ impl Reports {
             one_by_one: false,
             begin_again: false,
             is_fatal: false,
-            timed_out: 0,
+            timed_out: BTreeMap::new(),
+            silent_since: None,
             troubles: Troubles::default(),
             heartbeats: Heartbeats {
                 acknowledged: heartbeat,
@@ -600,6 +642,18 @@ impl Reports {
                 pause: FIRST_HEARTBEAT_PAUSE,
                 holds: None,
             },
+        }
+    }
+
+    /// Says that nothing is acknowledged when it has been so for too long and nothing else is known to be wrong.
+    fn look_at_silence(&mut self, kafka: &Kafka, most: Duration, now: Instant) {
+        if self.in_flight.waiting() == 0 {
+            return;
+        }
+        let since = *self.silent_since.get_or_insert(now);
+        let Troubles { holds: None, unsaid: None, .. } = self.troubles else { return };
+        if now.saturating_duration_since(since) >= most {
+            self.troubles.complain(kafka.is_silent(most));
         }
     }
 }
@@ -644,7 +698,9 @@ impl Troubles {
             return;
         }
         if trouble.cause.is_vague() {
-            match (&self.holds, &mut self.unsaid) {
+            // all that is known of a silence is that there must be a reason
+            let holds = self.holds.as_ref().filter(|trouble| trouble.cause != Cause::Silence);
+            match (holds, &mut self.unsaid) {
                 (None, Some((_since, unsaid))) if unsaid.cause == Cause::Unreachable => *unsaid = trouble,
                 (None, Some(_more_telling)) => {}
                 (None, unsaid @ None) => *unsaid = Some((Instant::now(), trouble)),
@@ -826,6 +882,9 @@ impl ClientContext for Context {
 
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!("librdkafka: {facility}: {message}");
+        if let Some(broker) = kafka_trouble::timed_out_broker(facility, message) {
+            *self.reports().timed_out.entry(broker.to_owned()).or_default() += 1;
+        }
         if kafka_trouble::is_of_interest(message) {
             let (_thread, reason) = message.split_once("]: ").unwrap_or(("", message));
             self.say(RDKafkaErrorCode::BrokerTransportFailure, reason);
@@ -834,10 +893,6 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        // librdkafka's words for requests that were on their way; a connection that does not come about is told otherwise
-        if reason.contains("request(s) timed out") {
-            self.reports().timed_out += 1;
-        }
         if matches!(code, RDKafkaErrorCode::Fatal | RDKafkaErrorCode::ClusterAuthorizationFailed) {
             self.reports().is_fatal = true;
         } else if Tokens::is_said(reason) {
@@ -863,7 +918,8 @@ impl ProducerContext for Context {
                 let mut reports = self.reports();
                 reports.in_flight.report(sequence, Fate::Settled);
                 reports.delivered += 1;
-                reports.timed_out = 0;
+                reports.timed_out.clear();
+                reports.silent_since = None;
                 // unknown where the broker says that it had the record already
                 if message.offset() >= 0 {
                     let newest = reports.offsets.entry(message.partition()).or_default();
@@ -899,12 +955,18 @@ mod tests {
 
     const RECORDS: usize = 1_000;
 
-    /// Spools some records and drains them into a cluster that answers the first requests to write with these errors. What the
-    /// topic holds then, and what the drain says.
-    fn drain_through(errors: &[RDKafkaRespErr]) -> (Vec<String>, Drained) {
-        let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+    type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+    /// A cluster that answers the first requests to write with these errors.
+    fn cluster(errors: &[RDKafkaRespErr]) -> Cluster {
+        let cluster = Cluster::new(1).unwrap();
         cluster.create_topic("pcap", 1, 1).unwrap();
         cluster.request_errors(RDKafkaApiKey::Produce, errors);
+        cluster
+    }
+
+    /// Spools some records and begins to drain them into a cluster.
+    fn drain_into(cluster: &Cluster, silence: Duration) -> (tempfile::TempDir, SpoolWriter, Drain) {
         let directory = tempfile::tempdir().unwrap();
         let retention =
             Retention { bytes: 64 << 20, age: Duration::from_secs(3600), when_full: WhenFull::Refuse };
@@ -923,8 +985,16 @@ mod tests {
         })
         .unwrap();
         let reader = SpoolReader::open_read_only(directory.path()).unwrap().unwrap();
-        let drain = Drain::start(kafka, reader, writer.intake()).unwrap();
+        let drain = Drain::start_with(kafka, reader, writer.intake(), silence).unwrap();
         drain.end_when_all_is_sent();
+        (directory, writer, drain)
+    }
+
+    /// Spools some records and drains them into a cluster that answers the first requests to write with these errors. What the
+    /// topic holds then, and what the drain says.
+    fn drain_through(errors: &[RDKafkaRespErr]) -> (Vec<String>, Drained) {
+        let cluster = cluster(errors);
+        let (_directory, writer, drain) = drain_into(&cluster, SILENCE);
         let drained = drain.join();
         let spool = writer.finish().unwrap().spool;
         assert_eq!(spool.acknowledged(PCAP).unwrap(), i64::try_from(RECORDS).unwrap());
@@ -950,6 +1020,59 @@ mod tests {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// librdkafka tries such requests again by itself and tells nobody.
+    #[test]
+    fn that_nothing_is_acknowledged_is_said_as_long_as_it_is_so() {
+        let cluster = cluster(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 1_000]);
+        let (_directory, writer, drain) = drain_into(&cluster, Duration::from_millis(200));
+        let status = drain.status();
+        let hang = Instant::now() + Duration::from_secs(60);
+        let trouble = loop {
+            if let Some(trouble) = status.trouble() {
+                break trouble;
+            }
+            assert!(Instant::now() < hang, "nothing is said");
+            thread::yield_now();
+        };
+        assert!(trouble.contains("has acknowledged nothing for 0 s though records"), "{trouble}");
+        assert_eq!(status.delivered_records(), 0);
+        cluster.clear_request_errors(RDKafkaApiKey::Produce);
+        let expected = Drained { delivered: RECORDS as u64, refused: 0, is_complete: true };
+        assert_eq!(drain.join(), expected);
+        assert_eq!(status.trouble(), None);
+        drop(writer.finish().unwrap());
+    }
+
+    #[test]
+    fn silence_is_said_after_its_time_when_records_wait_and_nothing_else_is_wrong() {
+        let kafka = Kafka::new(Connection {
+            bootstrap_servers: "127.0.0.1:1".to_owned(),
+            topic: "pcap".to_owned(),
+            sensors_topic: "sensors".to_owned(),
+            properties: Vec::new(),
+        })
+        .unwrap();
+        let (begin, mut reports) = (Instant::now(), Reports::after(0, 0));
+        let cause = |reports: &Reports| reports.troubles.holds.as_ref().map(|trouble| trouble.cause);
+        let look = |reports: &mut Reports, seconds| {
+            reports.look_at_silence(&kafka, SILENCE, begin + Duration::from_secs(seconds));
+            cause(reports)
+        };
+        assert_eq!(look(&mut reports, 0), None);
+        // nothing was on its way until now
+        let first = reports.in_flight.add(1, Fate::Waiting);
+        assert_eq!(look(&mut reports, 100), None);
+        assert_eq!(look(&mut reports, 159), None);
+        assert_eq!(look(&mut reports, 160), Some(Cause::Silence));
+        // what is known holds instead, and alone
+        reports.troubles.say(Trouble { cause: Cause::Unreachable, line: String::new() });
+        assert_eq!(look(&mut reports, 170), Some(Cause::Unreachable));
+        reports.troubles.is_taken(&kafka, true);
+        reports.in_flight.report(first, Fate::Settled);
+        reports.silent_since = None;
+        assert_eq!(look(&mut reports, 300), None);
     }
 
     fn numbers() -> Vec<String> {

@@ -16,7 +16,10 @@ use crate::producer::Kafka;
 
 /// How long Kafka may take to answer: two connections over a slow line, with TLS and a login each.
 const PATIENCE: Duration = Duration::from_secs(15);
-const QUESTION: Duration = Duration::from_secs(2);
+/// How long the first question waits for its answer, and how long a later one. One that is given up takes the connection with it, so on
+/// a slow line the next has to wait longer; and what is wrong is told between two of them.
+const FIRST_QUESTION: Duration = Duration::from_secs(1);
+const LONGEST_QUESTION: Duration = Duration::from_secs(8);
 
 /// What there is to say of a Kafka.
 #[must_use]
@@ -28,11 +31,13 @@ pub fn check(kafka: &Kafka) -> Vec<Finding> {
     };
     let servers = &kafka.bootstrap_servers;
     let until = Instant::now() + PATIENCE;
+    let mut question = FIRST_QUESTION;
     // tokens are asked for by an event, and so is what stands behind a failure told
     while let Err(error) = {
         producer.poll(Duration::from_millis(10));
-        producer.client().fetch_metadata(Some(&kafka.topic), QUESTION)
+        producer.client().fetch_metadata(Some(&kafka.topic), question)
     } {
+        question = (question * 2).min(LONGEST_QUESTION);
         producer.poll(Duration::from_millis(10));
         let trouble = producer.context().trouble();
         let is_known = trouble.as_ref().is_some_and(|trouble| trouble.cause.wants_mending());
@@ -43,7 +48,7 @@ pub fn check(kafka: &Kafka) -> Vec<Finding> {
     }
     let mut findings = vec![Finding::Good(format!("Kafka at {servers} answers, and takes the login."))];
     for topic in [&kafka.topic, &kafka.sensors_topic] {
-        let found = producer.client().fetch_metadata(Some(topic), QUESTION);
+        let found = producer.client().fetch_metadata(Some(topic), LONGEST_QUESTION);
         let code = match found.as_ref().map(|found| found.topics().first()) {
             Ok(Some(found)) if found.error().is_none() && !found.partitions().is_empty() => None,
             Ok(found) => Some(

@@ -54,6 +54,8 @@ pub enum Cause {
     Refused(RDKafkaErrorCode),
     /// Too few replicas are there to write.
     TooFewReplicas,
+    /// Nothing is acknowledged, and nobody tells why.
+    Silence,
     /// One broker cannot be reached; the others may do.
     BrokerAway,
     /// None can be reached.
@@ -79,7 +81,7 @@ impl Cause {
     /// Whether it lasts until a person mends a setting, here or there.
     #[must_use]
     pub fn wants_mending(self) -> bool {
-        !self.is_vague() && self != Self::NoAddress
+        !self.is_vague() && !matches!(self, Self::NoAddress | Self::Silence)
     }
 
     /// Whether it shows when one asks for the topic.
@@ -98,6 +100,7 @@ impl Cause {
                 | Self::Clock
                 | Self::Refused(_)
                 | Self::TooFewReplicas
+                | Self::Silence
         )
     }
 }
@@ -133,6 +136,22 @@ pub fn in_words(place: Place<'_>, cause: Cause, reason: &str) -> Trouble {
 pub fn is_of_interest(log_line: &str) -> bool {
     let is_hung_up = log_line.contains("Disconnected") || log_line.contains("SSL routines");
     log_line.contains("in state CONNECT") || is_hung_up && log_line.contains("in state APIVERSION_QUERY")
+}
+
+/// The broker that has not answered requests in time, if that is what a line of librdkafka's log tells. As an error it comes never: the
+/// connection is given up, and the requests are sent again by the next. A request that was not even begun tells nothing of the line.
+#[must_use]
+pub fn timed_out_broker<'a>(facility: &str, log_line: &'a str) -> Option<&'a str> {
+    if facility != "REQTMOUT" {
+        return None;
+    }
+    let (broker, told) = log_line.split_once(": Timed out ")?;
+    // another line tells of each request
+    let is_some = |what: &str| {
+        let counts = told.split(", ").filter_map(|part| part.split_once(' '));
+        counts.into_iter().any(|(count, of)| of == what && count != "0")
+    };
+    (is_some("in-flight") || is_some("partially-sent requests")).then_some(broker)
 }
 
 fn cause(code: RDKafkaErrorCode, reason: &str, mechanism: &str) -> Cause {
@@ -279,9 +298,36 @@ fn line(place: Place<'_>, cause: Cause, reason: &str) -> String {
         Cause::TooFewReplicas => format!(
             "Kafka at {bootstrap_servers} has too few brokers to keep what is written to topic {topic} safe (min.insync.replicas): see which are down"
         ),
+        Cause::Silence => format!(
+            "Kafka at {bootstrap_servers} has acknowledged nothing for {reason} though records are on their way to topic {topic}: see whether its brokers answer, whether enough of them are there (min.insync.replicas), and whether the line carries anything"
+        ),
         Cause::BrokerAway | Cause::Unreachable => {
             format!("Kafka at {bootstrap_servers} cannot be reached{said}")
         }
         Cause::Other(code) => format!("Kafka at {bootstrap_servers}: {code}{said}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words are librdkafka's (rdkafka_broker.c, `rd_kafka_broker_timeout_scan`).
+    #[test]
+    fn a_broker_has_timed_out_when_a_request_that_was_begun_got_no_answer() {
+        let log = |told: &str| format!("[thrd:127.0.0.1:9092/1]: 127.0.0.1:9092/1: Timed out {told}");
+        for (told, is_one) in [
+            ("1 in-flight, 0 retry-queued, 0 out-queue, 0 partially-sent requests", true),
+            ("10 in-flight, 0 retry-queued, 3 out-queue, 0 partially-sent requests", true),
+            ("0 in-flight, 0 retry-queued, 1 out-queue, 1 partially-sent requests", true),
+            ("0 in-flight, 2 retry-queued, 1 out-queue, 0 partially-sent requests", false),
+        ] {
+            let line = log(told);
+            let broker = timed_out_broker("REQTMOUT", &line);
+            assert_eq!(broker, is_one.then_some("[thrd:127.0.0.1:9092/1]: 127.0.0.1:9092/1"), "{told}");
+        }
+        let of_one_request = "[thrd:x]: x/1: Timed out ProduceRequest in flight (after 10002ms, timeout #0)";
+        assert_eq!(timed_out_broker("REQTMOUT", of_one_request), None);
+        assert_eq!(timed_out_broker("FAIL", &log("1 in-flight, 0 partially-sent requests")), None);
     }
 }

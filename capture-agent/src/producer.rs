@@ -147,6 +147,8 @@ impl Kafka {
             // asked more and more seldom, up to every 30 s: a broker that is away for days is not hammered by every sensor
             ("reconnect.backoff.ms", "1000"),
             ("reconnect.backoff.max.ms", "30000"),
+            // a broker that makes topics would make one with settings of its own, for a name that may be mistyped
+            ("allow.auto.create.topics", "false"),
         ] {
             config.set(property, value);
         }
@@ -206,6 +208,12 @@ impl Kafka {
             }
             other => kafka_trouble::explain(self.place(topic), other, ""),
         }
+    }
+
+    /// That nothing was acknowledged for so long.
+    #[must_use]
+    pub fn is_silent(&self, silence: Duration) -> Trouble {
+        kafka_trouble::in_words(self.place(&self.topic), Cause::Silence, &format!("{} s", silence.as_secs()))
     }
 
     fn place<'a>(&'a self, topic: &'a str) -> Place<'a> {

@@ -4,8 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-/// To begin with, a few kilobytes when they are compressed: it takes a hundredth of a second on a good line to find out that it is one.
-const FIRST: usize = 500;
+/// To begin with, under 20 kilobytes even when they cannot be compressed: a line of 1 kB/s carries them within a request's time, which is
+/// 60 s unless it is set otherwise. Ten rounds later, a quarter of a second on a good line, it is [`MOST`].
+const FIRST: usize = 50;
+/// After a request's time was over: what the line carries is not known any more.
 const LEAST: usize = 20;
 /// Below librdkafka's own bound, `queue.buffering.max.messages`.
 const MOST: usize = 50_000;
@@ -45,7 +47,7 @@ impl Window {
                 if took <= QUICK {
                     self.records = (self.records * 2).min(MOST);
                 } else if took > SLOW {
-                    self.shrink();
+                    self.records = (self.records / 4).max(LEAST);
                 }
                 self.round = None;
             }
@@ -53,10 +55,16 @@ impl Window {
         }
     }
 
-    /// A request's time was over.
-    pub fn shrink(&mut self) {
-        self.records = (self.records / 4).max(LEAST);
-        self.round = None;
+    /// Whether fewer could be on their way than that: where not, another attempt would be no smaller.
+    #[must_use]
+    pub fn is_open(&self, on_their_way: usize) -> bool {
+        on_their_way > LEAST
+    }
+
+    /// The time of requests was over, again and again. It begins anew with the fewest, as TCP does: halving what was a thousand times too
+    /// much would take hours.
+    pub fn close(&mut self) {
+        *self = Self { records: LEAST, round: None };
     }
 }
 
@@ -87,6 +95,27 @@ mod tests {
         assert!((LEAST..=200).contains(&window.room(0)), "{window:?}");
         deliver(&mut window, 10, Duration::from_micros(10));
         assert_eq!(window.room(0), MOST);
+    }
+
+    #[test]
+    fn after_timeouts_it_begins_anew_and_a_good_line_is_filled_soon() {
+        let mut window = Window::default();
+        deliver(&mut window, 20, Duration::from_micros(10));
+        assert!(window.is_open(MOST) && !window.is_open(LEAST));
+        window.close();
+        assert_eq!(window.room(0), LEAST);
+        deliver(&mut window, 12, Duration::from_micros(10));
+        assert_eq!(window.room(0), MOST);
+    }
+
+    /// A record of 350 bytes at 1 kB/s, and the 60 seconds that librdkafka gives a request.
+    #[test]
+    fn on_the_slowest_line_every_round_is_over_before_a_request_s_time() {
+        let mut window = Window::default();
+        for _round in 0..20 {
+            assert!(window.room(0) * 350 < 60 * 1_000, "{window:?}");
+            deliver(&mut window, 1, Duration::from_millis(350));
+        }
     }
 
     #[test]

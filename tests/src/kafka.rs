@@ -135,7 +135,20 @@ impl Kafka {
         Self::with_settings(count, |_home| Settings::default())
     }
 
-    /// The same, also by a line that can be made narrow: the broker and the line, whose address is for clients.
+    /// A broker that makes a topic as soon as anybody asks for it by its name and does not forbid that.
+    ///
+    /// # Panics
+    /// As [`Kafka::start`].
+    #[must_use]
+    pub fn that_makes_topics() -> Option<Self> {
+        Self::with_settings(1, |_home| Settings {
+            // of two the later holds
+            properties: "auto.create.topics.enable=true\n".to_owned(),
+            ..Settings::default()
+        })
+    }
+
+    /// A broker, also by a line that can be made narrow: the broker and the line, whose address is for clients.
     ///
     /// # Panics
     /// As [`Kafka::start`].
@@ -146,16 +159,17 @@ impl Kafka {
         let kafka = Self::with_settings(1, |_home| Settings {
             listeners: format!(",SLOW://127.0.0.1:{far_port}"),
             advertised: Some(format!(",SLOW://127.0.0.1:{near_port}")),
-            properties: "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SLOW:PLAINTEXT\n\
+            properties:
+                "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SLOW:PLAINTEXT\n\
                          inter.broker.listener.name=PLAINTEXT\n"
-                .to_owned(),
+                    .to_owned(),
             ..Settings::default()
         })?;
         let line = SlowLine::start(near, far);
         Some((kafka, line, format!("127.0.0.1:{near_port}")))
     }
 
-    /// The same with settings that are made when it is known where the jars are.
+    /// Brokers with settings that are made when it is known where the jars are.
     pub(crate) fn with_settings(count: usize, settings: impl FnOnce(&Path) -> Settings) -> Option<Self> {
         if let Some(missing) = missing() {
             let message = format!("a real Kafka needs {missing}: run `infra/packages test`");

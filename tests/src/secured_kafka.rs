@@ -161,7 +161,13 @@ fn settings(home: &Path, certificates: &Path, ports: &[(Listener, Port)]) -> Set
             format.push(format!("{mechanism}=[name={user},password={PASSWORD}]"));
         }
     }
-    Settings { listeners, properties, format, classes: Some(validator(home, certificates)), ..Settings::default() }
+    Settings {
+        listeners,
+        properties,
+        format,
+        classes: Some(validator(home, certificates)),
+        ..Settings::default()
+    }
 }
 
 /// Compiles the listener's check of tokens as Amazon MSK takes them. By the compiler of Eclipse: a machine that runs Kafka need not have one.
@@ -241,6 +247,7 @@ fn allow(bootstrap_servers: &str) {
     const TOPIC: i8 = 2;
     const LITERAL: i8 = 3;
     const ALLOW: i8 = 3;
+    const READ: i8 = 3;
     const WRITE: i8 = 4;
     const DESCRIBE: i8 = 8;
     let iam = format!("iam-{}", AWS_KEY.0);
@@ -249,6 +256,7 @@ fn allow(bootstrap_servers: &str) {
         ("CN=sensor", "*", WRITE),
         ("token-bearer", "*", WRITE),
         (&iam, "*", WRITE),
+        (&iam, "*", READ),
         (READER, FREE_TOPIC, WRITE),
         (READER, "*", DESCRIBE),
         (WATCHER, "*", DESCRIBE),

@@ -2,24 +2,25 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::kafka::Port;
 
-/// How often some bytes get through.
-const TICK: Duration = Duration::from_millis(50);
+/// So many pieces of a second's bytes get through one after the other.
+const PIECES: usize = 20;
 /// As good as no bound.
 const WIDE: usize = 1 << 30;
 
-/// A listener whose connections lead to another port of this machine. It ends when this goes out of scope.
+/// A listener whose connections lead to another port of this machine, all over one line. It ends when this goes out of scope.
+///
+/// What a connection has taken before it was closed still comes through, as on a real line, and leaves the less for the next.
 pub struct SlowLine {
     near: Port,
     _far: Port,
-    /// Bytes a second, in the direction of the other port.
-    rate: Arc<AtomicUsize>,
+    way_there: Arc<Way>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -32,8 +33,9 @@ impl SlowLine {
     pub(crate) fn start(near: Port, far: Port) -> Self {
         let to = far.number();
         let listener = TcpListener::bind(("127.0.0.1", near.number())).expect("the port of the line");
-        let (rate, is_over) = (Arc::new(AtomicUsize::new(WIDE)), Arc::new(AtomicBool::new(false)));
-        let line = Self { near, _far: far, rate: Arc::clone(&rate), is_over: Arc::clone(&is_over) };
+        let (there, back, is_over) =
+            (Arc::new(Way::wide()), Arc::new(Way::wide()), Arc::new(AtomicBool::new(false)));
+        let line = Self { near, _far: far, way_there: Arc::clone(&there), is_over: Arc::clone(&is_over) };
         thread::spawn(move || {
             for near in listener.incoming() {
                 if is_over.load(Ordering::Relaxed) {
@@ -41,8 +43,12 @@ impl SlowLine {
                 }
                 // a broker that is away takes no connection, and the other side sees this one end
                 if let (Ok(near), Ok(far)) = (near, TcpStream::connect(("127.0.0.1", to))) {
-                    carry(near.try_clone().expect("a socket"), far.try_clone().expect("a socket"), Arc::clone(&rate));
-                    carry(far, near, Arc::new(AtomicUsize::new(WIDE)));
+                    carry(
+                        near.try_clone().expect("a socket"),
+                        far.try_clone().expect("a socket"),
+                        Arc::clone(&there),
+                    );
+                    carry(far, near, Arc::clone(&back));
                 }
             }
         });
@@ -51,7 +57,7 @@ impl SlowLine {
 
     /// From now on so many bytes a second get through; the answers are not held back.
     pub fn narrow(&self, bytes_a_second: usize) {
-        self.rate.store(bytes_a_second, Ordering::Relaxed);
+        self.way_there.rate.store(bytes_a_second, Ordering::Relaxed);
     }
 
     /// From now on all do.
@@ -68,19 +74,52 @@ impl Drop for SlowLine {
     }
 }
 
+/// A direction of the line, which its connections share.
+struct Way {
+    /// Bytes a second.
+    rate: AtomicUsize,
+    /// When what was put on it so far will be through.
+    free: Mutex<Instant>,
+}
+
+impl Way {
+    fn wide() -> Self {
+        Self { rate: AtomicUsize::new(WIDE), free: Mutex::new(Instant::now()) }
+    }
+
+    /// How many bytes to put on it at once.
+    fn piece(&self) -> usize {
+        (self.rate.load(Ordering::Relaxed) / PIECES).max(1)
+    }
+
+    /// Puts so many bytes on it behind those of all connections, and waits until they are through.
+    fn pass(&self, bytes: usize) {
+        let rate = self.rate.load(Ordering::Relaxed);
+        if rate >= WIDE {
+            return;
+        }
+        let now = Instant::now();
+        let through = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            *free = now.max(*free)
+                + Duration::from_secs(1) * u32::try_from(bytes).expect("a piece")
+                    / u32::try_from(rate).expect("a rate");
+            *free
+        };
+        thread::sleep(through.saturating_duration_since(now));
+    }
+}
+
 /// Carries bytes in one direction until one side ends.
-fn carry(mut from: TcpStream, mut to: TcpStream, rate: Arc<AtomicUsize>) {
+fn carry(mut from: TcpStream, mut to: TcpStream, way: Arc<Way>) {
     thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let rate = rate.load(Ordering::Relaxed);
-            let most = (rate / 20).clamp(1, buffer.len());
+            let most = way.piece().min(buffer.len());
             let Some(read) = from.read(&mut buffer[..most]).ok().filter(|read| *read > 0) else { break };
+            way.pass(read);
             if to.write_all(&buffer[..read]).is_err() {
                 break;
-            }
-            if rate < WIDE {
-                thread::sleep(TICK);
             }
         }
         // the other direction ends too; a socket that is closed already may refuse

@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::watchdog::{self, Judgement, Memory, News, Reached, Settings, Way};
+use domain::watchdog::{self, Judgement, News, Reached, Settings, Way};
 use state::chats::{self, Chat};
 use state::messages::{self, Content, Destination, Ingest, Message, MessageId, Notice};
-use state::progress::{self, Position};
+use state::progress::{self, Position, Progress};
 use state::sensors::{self, Sensor};
 use state::watchdog::{Remembered, Subject};
 use state::{Error, Table, generation};
@@ -19,6 +19,8 @@ use crate::event_source_mappings::EventSourceMappings;
 
 /// The topic whose offsets sensors tell. A spool that is read directly has its id behind that.
 const PCAP: &str = "pcap";
+/// A record that came so much later than a sensor's last heartbeat came from elsewhere, in milliseconds.
+const MINUTE_MS: i64 = 60 * 1000;
 /// A chat that became another, which became another …
 const MOST_MOVES: usize = 8;
 
@@ -64,7 +66,7 @@ impl Watchdog {
         let mut remembered: BTreeMap<Subject, Remembered> =
             state::watchdog::all(table).await?.into_iter().map(|one| (one.subject.clone(), one)).collect();
         let now_ms = now_ms();
-        let sensors = sensors::all(table, now_ms).await?;
+        let (sensors, given_up) = sensors::with_given_up(table, now_ms).await?;
         let is_asked = self.settings.ingest_stalled_after_ms.is_some() || self.mappings.is_some();
         if sensors.is_empty() && remembered.is_empty() && !is_asked {
             return Ok(Vec::new());
@@ -81,15 +83,17 @@ impl Watchdog {
         for sensor in &sensors {
             let subject = Subject::Sensor(sensor.heartbeat.sensor.clone());
             let one = remembered.remove(&subject).unwrap_or_else(|| Remembered::nothing(subject));
-            let judged = round.go_on(one, async |one| round.judge_sensor(sensor, one)).await;
+            let judged = round.go_on(one, async |one| round.judge_sensor(sensor, &sensors, one)).await;
             outcome = outcome.and(judged.map(|messages| made.extend(messages)));
         }
         let way = remembered.remove(&Subject::Way).unwrap_or_else(|| Remembered::nothing(Subject::Way));
         let judged =
             round.go_on(way, async |way| self.judge_way(&round, &sensors, &positions, way).await).await;
         outcome = outcome.and(judged.map(|messages| made.extend(messages)));
-        // sensors that are no more
-        for gone in remembered.into_values() {
+        // Sensors that are no more. One that was given up may be heard again, and then it is well again for those who were told.
+        let is_given_up =
+            |subject: &Subject| matches!(subject, Subject::Sensor(name) if given_up.contains(name));
+        for gone in remembered.into_values().filter(|gone| !is_given_up(&gone.subject)) {
             outcome = outcome.and(gone.forget(table).await.map(drop));
         }
         outcome.map(|()| made)
@@ -105,42 +109,31 @@ impl Watchdog {
         let Round { settings, now_ms, newest, .. } = *round;
         let mappings = match &self.mappings {
             Some(mappings) => mappings.look().await,
-            None => None,
+            None => Some(Vec::new()), // none is watched
         };
         let seen = Way {
-            delivered: delivered(sensors, positions, settings, now_ms),
+            delivered: delivered(sensors, settings, now_ms),
             reached: positions
                 .iter()
                 .filter(|at| at.topic == PCAP)
                 .map(|at| {
-                    let reached = Reached { through: at.progress.through, newest: at.progress.timestamp };
-                    (at.partition, reached)
+                    let Progress { life, through, timestamp: newest, .. } = at.progress;
+                    (at.partition, Reached { life, through, newest })
                 })
                 .collect(),
             newest,
             mappings: mappings.as_deref(),
         };
         way.memory.aim(&seen, now_ms);
-        watchdog::judge_way(&seen, way.memory.targets(), settings, now_ms)
+        watchdog::judge_way(&seen, &way.memory, settings, now_ms)
     }
 }
 
 /// By partition, the highest offset of topic `pcap` that sensors know to be in Kafka: those that are heard.
-fn delivered(
-    sensors: &[Sensor],
-    positions: &[Position],
-    settings: &Settings,
-    now_ms: i64,
-) -> BTreeMap<i32, i64> {
-    // What is read from a spool is not read from Kafka, whatever the agent sends there.
-    if positions.iter().any(|at| at.topic.contains('@')) && !positions.iter().any(|at| at.topic == PCAP) {
-        return BTreeMap::new();
-    }
+fn delivered(sensors: &[Sensor], settings: &Settings, now_ms: i64) -> BTreeMap<i32, i64> {
     let mut highest: BTreeMap<i32, i64> = BTreeMap::new();
-    for sensor in sensors {
-        if now_ms.saturating_sub(sensor.heard_ms) >= settings.silent_after_ms {
-            continue;
-        }
+    let is_heard = |sensor: &&Sensor| now_ms.saturating_sub(sensor.heard_ms) < settings.silent_after_ms;
+    for sensor in sensors.iter().filter(is_heard) {
         for (partition, offset) in &sensor.heartbeat.delivered {
             let known = highest.entry(*partition).or_insert(*offset);
             *known = (*known).max(*offset);
@@ -150,11 +143,19 @@ fn delivered(
 }
 
 impl Round<'_> {
-    fn judge_sensor(&self, sensor: &Sensor, one: &mut Remembered) -> Judgement {
+    fn judge_sensor(&self, sensor: &Sensor, others: &[Sensor], one: &mut Remembered) -> Judgement {
+        let Round { settings, now_ms, newest, .. } = *self;
         let Sensor { heartbeat, heard_ms } = sensor;
         one.memory.count(heartbeat, *heard_ms);
-        let counted = one.memory.counted();
-        watchdog::judge_sensor(heartbeat, *heard_ms, counted, self.newest, self.settings, self.now_ms)
+        let (counted, since) = (one.memory.counted(), one.memory.watching_since);
+        let is_heard = |other: &Sensor| {
+            let is_another = other.heartbeat.sensor != heartbeat.sensor;
+            let silent_ms = now_ms.saturating_sub(other.heard_ms);
+            is_another && !other.heartbeat.is_last && silent_ms < settings.silent_after_ms
+        };
+        let came = newest.is_some_and(|newest| newest > heard_ms.saturating_add(MINUTE_MS));
+        let goes_on = came || others.iter().any(is_heard);
+        watchdog::judge_sensor(heartbeat, *heard_ms, counted, since, goes_on, settings, now_ms)
     }
 
     /// Goes on with what is remembered of a subject, and makes messages of what is to be told.
@@ -166,30 +167,35 @@ impl Round<'_> {
         // The schedule on this machine comes more often than on AWS: the watchdog looks as often in both. What another round has not
         // told to the end is told in any.
         if one.memory.is_due(self.now_ms) {
+            one.memory.begin_look(self.now_ms);
             let judgement = judge(&mut one).await;
-            let is_news = one.memory != Memory::default() || !judgement.conditions.is_empty();
             one.memory.step(&judgement, self.now_ms);
-            if !is_news || !one.write(self.table).await? {
-                return Ok(Vec::new()); // there is nothing to remember, or another round goes on with it
+            if !one.write(self.table).await? {
+                return Ok(Vec::new()); // another round goes on with it
             }
         }
         let mut made = Vec::new();
         let mut told: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
         for (kind, news, episode) in one.memory.untold() {
-            let chats: BTreeSet<i64> = match news {
+            // by chat, the one that is told, or was, that something is wrong: it may have become another since
+            let chats: BTreeMap<i64, i64> = match news {
                 News::Began => {
-                    self.chats.iter().filter(|chat| chat.wants_health()).map(|chat| chat.id).collect()
+                    let chats = self.chats.iter().filter(|chat| chat.wants_health());
+                    chats.map(|chat| (chat.id, chat.id)).collect()
                 }
                 // to those that know that something was wrong
-                News::Ended => episode.told.iter().filter_map(|chat| self.follow(*chat)).collect(),
+                News::Ended => {
+                    episode.told.iter().filter_map(|told| Some((self.follow(*told)?, *told))).collect()
+                }
             };
             let sensor = match &one.subject {
                 Subject::Sensor(name) => Some(name.clone()),
                 Subject::Way => None,
             };
-            for chat in &chats {
+            for (chat, told) in &chats {
                 let to = Destination::Chat(*chat);
-                let id = |news| MessageId::of_notice(&to, &one.subject, kind, episode.seen, news);
+                let id =
+                    |to: &Destination, news| MessageId::of_notice(to, &one.subject, kind, episode.seen, news);
                 let is_end = news == News::Ended;
                 let notice = Notice {
                     sensor: sensor.clone(),
@@ -198,15 +204,15 @@ impl Round<'_> {
                     since: episode.since,
                     well_since: episode.well_since.filter(|_| is_end),
                     ingest: episode.is_of_ingest.then_some(Ingest { latest: self.newest }),
-                    follows: is_end.then(|| id(News::Began)),
+                    follows: is_end.then(|| id(&Destination::Chat(*told), News::Began)),
                 };
                 let content = Content::Notice(Box::new(notice));
-                let message = Message::new(id(news), to.clone(), *chat, content, self.now_ms);
+                let message = Message::new(id(&to, news), to.clone(), *chat, content, self.now_ms);
                 messages::make(self.table, &message).await?;
                 made.push((to, message.id));
             }
             tracing::info!(kind, ?news, subject = ?one.subject, chats = chats.len(), "the watchdog tells");
-            told.insert(kind.to_owned(), chats);
+            told.insert(kind.to_owned(), chats.into_keys().collect());
         }
         if !told.is_empty() {
             one.memory.tell(&told);

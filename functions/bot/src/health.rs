@@ -53,9 +53,9 @@ pub(crate) async fn look(table: &Table, now_ms: i64) -> Result<Health, Error> {
         let memory = memories.get(&Subject::Sensor(sensor.heartbeat.sensor.clone()));
         let Sensor { heartbeat, heard_ms } = &sensor;
         let counted = memory.and_then(Memory::counted);
-        // whether it is that nothing comes in makes no difference here
+        // Whether it is that nothing comes in makes no difference here, and whoever asks is told what is so now, watched or not.
         let judgement =
-            watchdog::judge_sensor(heartbeat, *heard_ms, counted, None, &Settings::default(), now_ms);
+            watchdog::judge_sensor(heartbeat, *heard_ms, counted, 0, false, &Settings::default(), now_ms);
         let wrong = judgement.conditions.into_iter().map(|condition| {
             let lasting = memory.into_iter().flat_map(Memory::lasting);
             let since = lasting.filter(|(kind, _)| *kind == condition.kind).map(|(_, episode)| episode.since);
@@ -66,7 +66,8 @@ pub(crate) async fn look(table: &Table, now_ms: i64) -> Result<Health, Error> {
         (sensor, wrong)
     };
     let way = memories.get(&Subject::Way).into_iter().flat_map(Memory::lasting);
-    let way = way.map(|(kind, episode)| {
+    // what is well already, but not for long enough to be told
+    let way = way.filter(|(_, episode)| episode.well_since.is_none()).map(|(kind, episode)| {
         let (reason, since) = (episode.reason.clone(), episode.since);
         Wrong { kind: kind.to_owned(), reason, since }
     });

@@ -77,9 +77,10 @@ pub(crate) fn digest(notices: &[&Notice], zone: &TimeZone) -> Text {
     let wrong = notices.iter().filter(|notice| notice.well_since.is_none()).count();
     let since = notices.iter().map(|notice| notice.since).min().unwrap_or_default();
     let mut text = Text::new().plain(format!(
-        "{}{wrong} troubles and {} recoveries since {}: too many for a message each.",
+        "{}{} and {} since {}: too many for a message each.",
         if wrong > 0 { "❌" } else { "✅" },
-        notices.len() - wrong,
+        plural(wrong, "trouble", "troubles"),
+        plural(notices.len() - wrong, "recovery", "recoveries"),
         for_people(since, zone)
     ));
     for notice in notices.iter().take(MAX_LINES) {
@@ -96,8 +97,12 @@ pub(crate) fn digest(notices: &[&Notice], zone: &TimeZone) -> Text {
     }
 }
 
+fn plural(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// A reason as one text.
-pub(crate) fn in_words(reason: &Reason, zone: &TimeZone) -> String {
+fn in_words(reason: &Reason, zone: &TimeZone) -> String {
     reason.text(|time: EventTime| for_people(time, zone))
 }
 
@@ -164,5 +169,9 @@ mod tests {
             .collect();
         let text = digest(&many.iter().collect::<Vec<_>>(), &TimeZone::UTC);
         assert!(text.units() <= limit::MAX_UNITS && text.as_str().ends_with("\n\tand 470 more"));
+        let mut two = many[..2].to_vec();
+        two[1].well_since = Some(TIME);
+        let text = digest(&two.iter().collect::<Vec<_>>(), &TimeZone::UTC);
+        assert!(text.as_str().starts_with("❌1 trouble and 1 recovery since "), "{}", text.as_str());
     }
 }

@@ -104,8 +104,8 @@ enum Outcome {
 struct Telling {
     text: Text,
     keyboard: Option<telegram::Keyboard>,
-    kind: &'static str,
-    data: Value,
+    /// For webhooks, its kind and what programs read: they are told of devices alone.
+    for_programs: Option<(&'static str, Value)>,
     /// So many probe requests it tells of.
     shown: u64,
     /// Whether it makes no sound at any time.
@@ -173,32 +173,30 @@ impl Post {
         let Some(free) = outbox::free_slots(&self.table, to, now_ms).await? else {
             return Ok(Delivered::default());
         };
-        let (mut new, mut digests, mut told) = (Vec::new(), Vec::new(), Vec::new());
-        let mut oldest = i64::MAX;
+        let (mut notices, mut alerts): (Vec<Message>, Vec<Message>) = (Vec::new(), Vec::new());
+        let (mut digests, mut told) = (Vec::new(), Vec::new());
         for message in messages::find(&self.table, &due).await? {
             match (&message.state, &message.content) {
-                (State::Pending, Content::Alert(_) | Content::Notice(_)) => {
-                    oldest = oldest.min(message.made_ms);
-                    new.push(message);
-                }
+                (State::Pending, Content::Notice(_)) => notices.push(message),
+                (State::Pending, Content::Alert(_)) => alerts.push(message),
                 (State::Pending, Content::Digest(_)) => digests.push(message.id),
                 _ => told.push(message.id),
             }
         }
-        if new.len() > free && oldest <= now_ms.saturating_sub(DIGEST_AFTER_MS) {
-            // what is wrong with a sensor does not drown among devices
-            let is_notice = |message: &Message| matches!(message.content, Content::Notice(_));
-            let (notices, alerts): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut new).into_iter().partition(is_notice);
-            for members in [notices, alerts] {
-                let members = members.into_iter().map(|message| message.id).collect();
+        // what is wrong with a sensor comes first, and does not drown among devices
+        let mut left = free;
+        for new in [&mut notices, &mut alerts] {
+            let is_old = |message: &Message| message.made_ms <= now_ms.saturating_sub(DIGEST_AFTER_MS);
+            if new.len() > left && new.iter().any(is_old) {
+                let members = new.drain(..).map(|message| message.id).collect();
                 digests.extend(messages::begin_digest(&self.table, to, chat, members, now_ms).await?);
             }
+            left = left.saturating_sub(new.len());
+            // in the order in which they were made: what had to wait is due later than what came after it
+            new.sort_by_key(|message| message.made_ms);
         }
         told.truncate(MAX_EDITS);
-        // in the order in which they were made: what had to wait is due later than what came after it
-        new.sort_by_key(|message| message.made_ms);
-        let new = new.iter().map(|message| &message.id).take(free);
+        let new = notices.iter().chain(&alerts).map(|message| &message.id).take(free);
         let all: Vec<&MessageId> = digests.iter().chain(new).chain(&told).collect();
         self.deliver_in_order(to, all).await
     }
@@ -342,13 +340,12 @@ impl Post {
         Ok(Telling {
             text: alert_text::text(message, alert, name.best(), &others, &zone, now_ms),
             keyboard: Some(alert_text::keyboard(message, alert)),
-            kind: "probe.alert",
-            data: {
+            for_programs: {
                 let mut data = data(alert, Some(&name));
                 if let Some(data) = data.as_object_mut() {
                     data.insert("chat".to_owned(), json!(message.chat));
                 }
-                data
+                Some(("probe.alert", data))
             },
             shown: alert.counted.count,
             is_silent: false,
@@ -361,8 +358,7 @@ impl Post {
         Ok(Telling {
             text: notice_text::text(notice, &self.zone_of(chat.as_ref())),
             keyboard: None,
-            kind: "sensor.notice",
-            data: notice_data(notice, message.chat),
+            for_programs: None,
             shown: 0,
             // as the seed has it: that all is well need not wake anybody
             is_silent: notice.well_since.is_some(),
@@ -412,13 +408,13 @@ impl Post {
         let zone = self.zone_of(chat.as_ref());
         if alerts.is_empty() {
             // of one kind all are: see `serve`
-            let listed = notices.iter().take(MAX_LISTED).map(|notice| notice_data(notice, digest.chat));
-            let listed: Vec<Value> = listed.collect();
             let told = Telling {
-                text: notice_text::digest(&notices, &zone),
+                text: match notices.as_slice() {
+                    [one] => notice_text::text(one, &zone),
+                    _ => notice_text::digest(&notices, &zone),
+                },
                 keyboard: None,
-                kind: "sensor.digest",
-                data: json!({"notices": listed, "notice_count": notices.len(), "chat": digest.chat}),
+                for_programs: None,
                 shown: 0,
                 is_silent: notices.iter().all(|notice| notice.well_since.is_some()),
             };
@@ -432,8 +428,10 @@ impl Post {
         let told = Telling {
             text: digest_text::text(&alerts, &names, &zone),
             keyboard: None,
-            kind: "probe.digest",
-            data: json!({"alerts": listed, "alert_count": alerts.len(), "chat": digest.chat}),
+            for_programs: Some((
+                "probe.digest",
+                json!({"alerts": listed, "alert_count": alerts.len(), "chat": digest.chat}),
+            )),
             shown: 0,
             is_silent: false,
         };
@@ -539,7 +537,10 @@ impl Post {
         let Some(poster) = &self.poster else { return Ok(Outcome::NotBefore(self.next_try(message))) };
         let now_ms = (self.now_ms)();
         let (id, text) = (message.id.to_string(), told.text.to_string());
-        let told = Told { id: &id, kind: told.kind, text: &text, data: told.data.clone() };
+        let Some((kind, data)) = &told.for_programs else {
+            return Ok(Outcome::Never("webhooks are told of devices alone".to_owned()));
+        };
+        let told = Told { id: &id, kind, text: &text, data: data.clone() };
         let Err(error) = poster.post(&hook, &told, now_ms).await else { return Ok(Outcome::Received(0)) };
         tracing::warn!(error = runtime::log::with_causes(&error), hook = hook.id, "an outgoing webhook");
         Ok(match error {
@@ -610,19 +611,6 @@ fn data(alert: &Alert, names: Option<&Names>) -> Value {
         "sensor": alert.sensor,
         "probe_count": alert.counted.count,
         "last_probe": for_programs(alert.counted.last),
-    })
-}
-
-/// A notice for programs.
-fn notice_data(notice: &Notice, chat: i64) -> Value {
-    json!({
-        "sensor": notice.sensor,
-        "kind": notice.kind,
-        "reason": notice_text::in_words(&notice.reason, &TimeZone::UTC),
-        "since": for_programs(notice.since),
-        "well_since": notice.well_since.and_then(for_programs),
-        "latest_ingest": notice.ingest.and_then(|ingest| ingest.latest).and_then(for_programs),
-        "chat": chat,
     })
 }
 

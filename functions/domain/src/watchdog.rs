@@ -19,14 +19,21 @@ const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 pub const LOOK_EVERY_MS: i64 = 50 * SECOND_MS;
 /// A sensor that was silent for so long is not watched any more, in milliseconds.
 pub const GIVEN_UP_MS: i64 = 14 * DAY_MS;
-/// A sensor that missed two heartbeats may be silent, and may be not, in milliseconds.
-const DOUBTFUL_MS: i64 = 75 * SECOND_MS;
+/// A sensor whose latest heartbeat is older may be silent, and may be not, in milliseconds: less than [`LOOK_EVERY_MS`], so that one
+/// heartbeat alone is never good for two looks.
+const DOUBTFUL_MS: i64 = 45 * SECOND_MS;
+/// Who has not looked for so long has not watched meanwhile, in milliseconds: the machine slept, or the program was not running.
+const GAP_MS: i64 = 3 * LOOK_EVERY_MS;
 /// What a sensor reports itself is told when it still reports it in the next look; and all is well when it is in two looks.
 const ANOTHER_LOOK_MS: i64 = LOOK_EVERY_MS;
 /// What is counted comes in bursts: it is over when nothing came for so long.
 const NOTHING_COUNTED_MS: i64 = 10 * MINUTE_MS;
-/// An event source mapping that is being changed is on its way for a minute or two.
-const MAPPING_CHANGES_MS: i64 = 2 * LOOK_EVERY_MS;
+/// An event source mapping that stands still is told when it still does two looks later, in milliseconds.
+const MAPPING_STANDS_MS: i64 = 2 * LOOK_EVERY_MS;
+/// One that is being changed has so long for it, in milliseconds: with a network interface to be made it takes minutes.
+const MAPPING_CHANGES_MS: i64 = 10 * MINUTE_MS;
+/// Fewer frames that the kernel dropped from one heartbeat to another are not worth a message.
+const FEW_FRAMES: u64 = 5;
 /// So many conditions of a sensor are looked at; what a heartbeat may hold is not ours to choose.
 const MOST: usize = 64;
 /// Channels that are named.
@@ -156,61 +163,90 @@ impl Condition {
     }
 }
 
-/// Which conditions hold, and of which that is known.
+/// Which conditions hold, and what is known of all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
     /// Those that hold.
     pub conditions: Vec<Condition>,
-    unknown: Unknown,
+    scope: Scope,
 }
 
-/// Of which kinds nobody knows whether they are well.
+/// What was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scope {
+    /// Nothing: what is known is from before a gap.
+    Nothing,
+    /// Whether a sensor can be heard: one that cannot says nothing of itself.
+    HeartbeatAlone,
+    /// A sensor.
+    Sensor { is_doubtful: bool },
+    /// The way from Kafka into the table: the kinds of mappings, if AWS has told, and whether records have to come in.
+    Way { mappings: Option<BTreeSet<String>>, ingest: bool },
+}
+
+/// What is known of a condition that does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unknown {
-    /// A sensor that cannot be heard says nothing of itself.
-    AllBut(&'static str),
-    /// Of these.
-    Of { heartbeat: bool, mappings: bool, ingest: bool },
+enum Knowledge {
+    /// It is well.
+    Well,
+    /// Nobody knows.
+    Unknown,
+    /// Nobody looks at such any more.
+    Unwatched,
 }
 
 impl Judgement {
-    fn knows(&self, kind: &str) -> bool {
-        match self.unknown {
-            Unknown::AllBut(known) => kind == known,
-            Unknown::Of { heartbeat, mappings, ingest } => {
-                !(heartbeat && kind == HEARTBEAT
-                    || mappings && kind.starts_with(MAPPING)
-                    || ingest && kind == INGEST)
-            }
+    fn knowledge(&self, kind: &str) -> Knowledge {
+        let (is_known, is_watched) = match &self.scope {
+            Scope::Nothing => (false, true),
+            Scope::HeartbeatAlone => (kind == HEARTBEAT, true),
+            Scope::Sensor { is_doubtful } => (!(*is_doubtful && kind == HEARTBEAT), true),
+            Scope::Way { mappings, ingest } => match mappings {
+                _ if kind == INGEST => (true, *ingest),
+                Some(listed) if kind.starts_with(MAPPING) => (true, listed.contains(kind)),
+                None if kind.starts_with(MAPPING) => (false, true),
+                _ => (true, true),
+            },
+        };
+        match (is_watched, is_known) {
+            (false, _) => Knowledge::Unwatched,
+            (true, false) => Knowledge::Unknown,
+            (true, true) => Knowledge::Well,
         }
     }
 }
 
-/// Judges a sensor by its latest heartbeat, which came at `heard_ms`. `counted` is what [`Memory::count`] has made of it, and `newest`
-/// when the newest record came into topic `pcap`. Times are in milliseconds since 1970.
+/// Judges a sensor by its latest heartbeat, which came at `heard_ms`. `counted` is what [`Memory::count`] has made of it, `watching_since`
+/// is [`Memory::watching_since`], and `goes_on` says whether records come in without it. Times are in milliseconds since 1970.
 #[must_use]
 pub fn judge_sensor(
     heartbeat: &Heartbeat,
     heard_ms: EventTime,
     counted: Option<&Counted>,
-    newest: Option<EventTime>,
+    watching_since: EventTime,
+    goes_on: bool,
     settings: &Settings,
     now_ms: i64,
 ) -> Judgement {
     let silent_ms = now_ms.saturating_sub(heard_ms);
     if heartbeat.is_last {
         let reason = Reason::new("was stopped at ").time(heard_ms).words(" and was not started again");
-        let stopped = Condition::new(HEARTBEAT, reason, heard_ms).after(ANOTHER_LOOK_MS);
-        return Judgement { conditions: vec![stopped], unknown: Unknown::AllBut(HEARTBEAT) };
+        // all was stopped together, perhaps, and what is started again comes one after another
+        let was_before = heard_ms < watching_since;
+        let must_hold_ms = if was_before { settings.silent_after_ms } else { ANOTHER_LOOK_MS };
+        let stopped = Condition::new(HEARTBEAT, reason, heard_ms).after(must_hold_ms);
+        return Judgement { conditions: vec![stopped], scope: Scope::HeartbeatAlone };
     }
     if silent_ms >= settings.silent_after_ms {
+        if now_ms.saturating_sub(watching_since) < settings.silent_after_ms {
+            return Judgement { conditions: Vec::new(), scope: Scope::Nothing };
+        }
         let reason = Reason::new(format!("no heartbeat for {}, the last one came at ", span(silent_ms)));
         let silent = Condition {
-            // another sensor may still be heard, and then what comes in has not stalled
-            is_of_ingest: newest.is_none_or(|newest| newest <= heard_ms.saturating_add(MINUTE_MS)),
+            is_of_ingest: !goes_on,
             ..Condition::new(HEARTBEAT, reason.time(heard_ms), heard_ms)
         };
-        return Judgement { conditions: vec![silent], unknown: Unknown::AllBut(HEARTBEAT) };
+        return Judgement { conditions: vec![silent], scope: Scope::HeartbeatAlone };
     }
     let before = |seconds: u64| heard_ms.saturating_sub(to_ms(seconds));
     let mut conditions: Vec<Condition> = heartbeat
@@ -230,7 +266,8 @@ pub fn judge_sensor(
             let silent = span(to_ms(interface.silent_s));
             let reason =
                 Reason::new(format!("{name} is up and gave no frame for {silent}{}", on_channels(interface)));
-            conditions.push(Condition::new(format!("silence:{name}"), reason, before(interface.silent_s)));
+            // a card that is dead is told once, whoever finds out first
+            conditions.push(Condition::new(format!("interface:{name}"), reason, before(interface.silent_s)));
         }
     }
     let spool = heartbeat.spool;
@@ -243,17 +280,37 @@ pub fn judge_sensor(
             "{waiting} in the spool for Kafka, the oldest for {oldest}; the spool has {} MB",
             spool.bytes.div_ceil(1_000_000)
         ));
-        conditions.push(Condition::new("spool", reason, before(spool.oldest_s)));
+        // what was kept while the machine slept, or while Kafka was away, is on its way already
+        conditions
+            .push(Condition::new("spool", reason, before(spool.oldest_s)).after(settings.waiting_after_ms));
     }
     if let Some(Counted { grown, .. }) = counted {
         let within = span(grown.within_ms);
-        for (kind, count, what) in [
-            ("drops", grown.dropped_by_kernel, "frames were dropped by the kernel: the agent was too slow"),
-            (FLOOD, grown.flooded, "probe requests of new random addresses were dropped as a flood"),
-            ("spool.dropped", grown.dropped_by_spool, "records were dropped before Kafka had them"),
+        for (kind, count, least, (one, more), what) in [
+            (
+                "drops",
+                grown.dropped_by_kernel,
+                FEW_FRAMES,
+                ("frame was", "frames were"),
+                "dropped by the kernel: the agent was too slow",
+            ),
+            (
+                FLOOD,
+                grown.flooded,
+                1,
+                ("probe request of a new random address was", "probe requests of new random addresses were"),
+                "dropped as a flood",
+            ),
+            (
+                "spool.dropped",
+                grown.dropped_by_spool,
+                1,
+                ("record was", "records were"),
+                "dropped before Kafka had them",
+            ),
         ] {
-            if count > 0 {
-                let reason = Reason::new(format!("{count} {what} (within {within})"));
+            if count >= least {
+                let reason = Reason::new(format!("{} {what} (within {within})", plural(count, one, more)));
                 let growing = Condition::new(kind, reason, heard_ms.saturating_sub(grown.within_ms));
                 conditions.push(Condition { well_for_ms: NOTHING_COUNTED_MS, ..growing });
             }
@@ -264,8 +321,7 @@ pub fn judge_sensor(
     conditions.retain(|condition| known.insert(condition.kind.clone()));
     conditions.truncate(MOST);
     // one heartbeat makes no sensor that is heard again
-    let is_doubtful = silent_ms > DOUBTFUL_MS;
-    Judgement { conditions, unknown: Unknown::Of { heartbeat: is_doubtful, mappings: false, ingest: false } }
+    Judgement { conditions, scope: Scope::Sensor { is_doubtful: silent_ms > DOUBTFUL_MS } }
 }
 
 fn on_channels(interface: &Interface) -> String {
@@ -321,8 +377,15 @@ impl Counted {
         if (old.heard_ms, old.uptime_s) == (new.heard_ms, new.uptime_s) {
             return *old;
         }
-        // an agent that was started again counts from 0
-        let base = if new.uptime_s < old.uptime_s { Self::default() } else { *old };
+        // An agent that was started again counts from 0. It may have run for longer than the one before had when that was heard last;
+        // then it has run for less than has passed since, as has one whose machine slept, which counts on.
+        let lived_ms = to_ms(new.uptime_s).saturating_sub(to_ms(old.uptime_s));
+        let is_late = lived_ms.saturating_add(MINUTE_MS) < heard_ms.saturating_sub(old.heard_ms);
+        let counts_less = new.dropped_by_kernel < old.dropped_by_kernel
+            || new.flooded < old.flooded
+            || new.dropped_by_spool < old.dropped_by_spool;
+        let is_another = new.uptime_s < old.uptime_s || is_late && counts_less;
+        let base = if is_another { Self::default() } else { *old };
         let grown = Grown {
             within_ms: heard_ms.saturating_sub(old.heard_ms).max(SECOND_MS),
             dropped_by_kernel: new.dropped_by_kernel.saturating_sub(base.dropped_by_kernel),
@@ -336,6 +399,8 @@ impl Counted {
 /// How far the table has come in a partition of topic `pcap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reached {
+    /// Which of the topics of that name, from 1.
+    pub life: u32,
     /// The highest offset that is in it; -1 for none.
     pub through: i64,
     /// The greatest Kafka timestamp at or below that, in milliseconds since 1970; -1 for none.
@@ -344,10 +409,11 @@ pub struct Reached {
 
 /// An offset that Kafka has and the table has not, and since when that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
+struct Target {
     offset: i64,
     since: EventTime,
     through: i64,
+    newest: EventTime,
 }
 
 /// An event source mapping, as AWS tells of it.
@@ -368,27 +434,25 @@ pub struct Mapping {
 pub struct Way<'a> {
     /// By partition of topic `pcap`, the highest offset that sensors know to be in Kafka.
     pub delivered: BTreeMap<i32, i64>,
-    /// How far the table is in each.
+    /// How far the table is in each. Empty where it is not fed from Kafka: what is read from a spool is not behind it.
     pub reached: BTreeMap<i32, Reached>,
     /// When the newest record that is in the table came into the topic.
     pub newest: Option<EventTime>,
-    /// The event source mappings; `None` when nobody has told.
+    /// The event source mappings that are watched; `None` when AWS does not tell how they are.
     pub mappings: Option<&'a [Mapping]>,
 }
 
-/// Judges the way from Kafka into the table. `targets` is what [`Memory::aim`] has made of it.
+/// Judges the way from Kafka into the table. `memory` is what is remembered of it, and has aimed: [`Memory::aim`].
 #[must_use]
-pub fn judge_way(
-    way: &Way<'_>,
-    targets: &BTreeMap<i32, Target>,
-    settings: &Settings,
-    now_ms: i64,
-) -> Judgement {
+pub fn judge_way(way: &Way<'_>, memory: &Memory, settings: &Settings, now_ms: i64) -> Judgement {
+    // what happened while nobody watched has had no time to be mended
+    let waited = |since: EventTime| now_ms.saturating_sub(since.max(memory.watching_since));
     let mut conditions = Vec::new();
     let through = |partition: &i32| way.reached.get(partition).map_or(-1, |reached| reached.through);
-    let late: Vec<(&i32, &Target)> = targets
+    let late: Vec<(&i32, &Target)> = memory
+        .targets
         .iter()
-        .filter(|(_, target)| now_ms.saturating_sub(target.since) >= settings.behind_after_ms)
+        .filter(|(_, target)| waited(target.since) >= settings.behind_after_ms)
         .collect();
     if let Some(since) = late.iter().map(|(_, target)| target.since).min() {
         let records = late.iter().fold(0_i64, |sum, (partition, target)| {
@@ -399,8 +463,9 @@ pub fn judge_way(
         let partitions: Vec<String> =
             late.iter().take(MOST_CHANNELS).map(|(partition, _)| partition.to_string()).collect();
         let behind = plural(records, "record that Kafka has is", "records that Kafka has are");
+        let of = if partitions.len() == 1 { "partition" } else { "partitions" };
         let reason = Reason::new(format!(
-            "{behind} not counted (partition {} of topic pcap), some of them since ",
+            "{behind} not counted ({of} {} of topic pcap), the oldest missing since ",
             partitions.join(", ")
         ));
         conditions.push(Condition {
@@ -410,28 +475,37 @@ pub fn judge_way(
             ..Condition::new("behind", reason.time(since), since)
         });
     }
-    if let Some(after_ms) = settings.ingest_stalled_after_ms {
+    if let Some(after_ms) = settings.ingest_stalled_after_ms
+        && waited(way.newest.unwrap_or(0)) >= after_ms
+    {
         let stalled = match way.newest {
             Some(newest) => {
-                let age = now_ms.saturating_sub(newest);
-                let reason = || Reason::new(format!("no record came into topic pcap for {}", span(age)));
-                (age >= after_ms).then(|| Condition::new(INGEST, reason(), newest))
+                let age = span(now_ms.saturating_sub(newest));
+                Condition::new(
+                    INGEST,
+                    Reason::new(format!("no record came into topic pcap for {age}")),
+                    newest,
+                )
             }
             None => {
                 let reason = Reason::new("no record of topic pcap was counted yet");
-                Some(Condition::new(INGEST, reason, now_ms).after(ANOTHER_LOOK_MS))
+                Condition::new(INGEST, reason, memory.watching_since)
             }
         };
-        conditions.extend(stalled.map(|stalled| Condition { is_of_ingest: true, ..stalled }));
+        conditions.push(Condition { is_of_ingest: true, ..stalled });
     }
     conditions
         .extend(way.mappings.into_iter().flatten().filter_map(|mapping| judge_mapping(mapping, now_ms)));
-    let unknown = Unknown::Of {
-        heartbeat: false,
-        mappings: way.mappings.is_none(),
-        ingest: settings.ingest_stalled_after_ms.is_none(),
-    };
-    Judgement { conditions, unknown }
+    let mappings = way.mappings.map(|mappings| mappings.iter().flat_map(kinds_of).collect());
+    let scope = Scope::Way { mappings, ingest: settings.ingest_stalled_after_ms.is_some() };
+    Judgement { conditions, scope }
+}
+
+/// The kinds of conditions by which a mapping can be known: its own, and that its function has none.
+fn kinds_of(mapping: &Mapping) -> [String; 2] {
+    let function = format!("{MAPPING}{}", mapping.function);
+    let own = mapping.topic.as_ref().map_or_else(|| function.clone(), |topic| format!("{function}/{topic}"));
+    [function, own]
 }
 
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html>
@@ -440,9 +514,7 @@ fn judge_mapping(mapping: &Mapping, now_ms: i64) -> Option<Condition> {
     let Some(topic) = topic else {
         let reason =
             Reason::new(format!("function {function} has no event source mapping: nothing feeds it"));
-        return Some(
-            Condition::new(format!("{MAPPING}{function}"), reason, now_ms).after(MAPPING_CHANGES_MS),
-        );
+        return Some(Condition::new(format!("{MAPPING}{function}"), reason, now_ms).after(MAPPING_STANDS_MS));
     };
     let says: String = last_result.chars().take(LONGEST).collect();
     let reason = match (state.as_str(), last_result.starts_with("PROBLEM")) {
@@ -455,7 +527,9 @@ fn judge_mapping(mapping: &Mapping, now_ms: i64) -> Option<Condition> {
         ),
     };
     let kind = format!("{MAPPING}{function}/{topic}");
-    Some(Condition::new(kind, Reason::new(reason), now_ms).after(MAPPING_CHANGES_MS))
+    let is_changing = matches!(state.as_str(), "Creating" | "Enabling" | "Updating");
+    let must_hold_ms = if is_changing { MAPPING_CHANGES_MS } else { MAPPING_STANDS_MS };
+    Some(Condition::new(kind, Reason::new(reason), now_ms).after(must_hold_ms))
 }
 
 /// What is remembered of a sensor, or of the way from Kafka into the table, from look to look.
@@ -464,9 +538,15 @@ fn judge_mapping(mapping: &Mapping, now_ms: i64) -> Option<Condition> {
 pub struct Memory {
     /// When it was last looked at, in milliseconds since 1970.
     pub looked_ms: i64,
+    /// Since when it is looked at without a gap, in milliseconds since 1970.
+    pub watching_since: i64,
     episodes: BTreeMap<String, Episode>,
     counted: Option<Counted>,
     targets: BTreeMap<i32, Target>,
+    /// By partition, the life of the topic that was seen last.
+    lives: BTreeMap<i32, u32>,
+    /// By partition, an offset that is none of the topic's as it is now.
+    dismissed: BTreeMap<i32, i64>,
 }
 
 /// A condition from its beginning to its end.
@@ -495,6 +575,8 @@ enum Phase {
     Waiting,
     /// That it began is to be told.
     Began,
+    /// There is nobody who could be told.
+    Unheard,
     /// It was told.
     Told,
     /// That it is well again is to be told.
@@ -543,30 +625,54 @@ impl Memory {
         self.counted.as_ref()
     }
 
-    /// Takes note of what Kafka has and the table has not.
-    ///
-    /// Of each partition one offset is aimed at until it is reached: records come all the time, and so the table always lacks a few.
-    /// It is also reached when a record is in the table that came after we have aimed: offsets begin anew when a topic is made
-    /// again, and a sensor goes on to tell of the highest it has ever had.
-    pub fn aim(&mut self, way: &Way<'_>, now_ms: i64) {
-        self.targets.retain(|partition, target| {
-            way.reached
-                .get(partition)
-                .is_none_or(|reached| reached.through < target.offset && reached.newest <= target.since)
-        });
-        for (partition, offset) in &way.delivered {
-            let through = way.reached.get(partition).map_or(-1, |reached| reached.through);
-            if *offset > through {
-                let target = Target { offset: *offset, since: now_ms, through };
-                self.targets.entry(*partition).or_insert(target);
-            }
+    /// Begins a look. What was about to begin or to end before a gap in the watching is seen anew.
+    pub fn begin_look(&mut self, now_ms: i64) {
+        if (0..=GAP_MS).contains(&now_ms.saturating_sub(self.looked_ms)) {
+            return;
+        }
+        self.watching_since = now_ms;
+        self.episodes.retain(|_, episode| episode.phase != Phase::Waiting);
+        for episode in self.episodes.values_mut().filter(|episode| episode.phase == Phase::Told) {
+            episode.well_since = None;
         }
     }
 
-    /// What is aimed at, by partition.
-    #[must_use]
-    pub const fn targets(&self) -> &BTreeMap<i32, Target> {
-        &self.targets
+    /// Takes note of what Kafka has and the table has not.
+    ///
+    /// Of each partition one offset is aimed at until it is reached: records come all the time, and so the table always lacks a few.
+    ///
+    /// A sensor tells the highest offset that it has ever had acknowledged, and offsets begin anew when a topic is made again. So one
+    /// is given up, and never aimed at again, when a record is in the table that came after we have aimed (Kafka's clock may be ahead
+    /// of ours: that record is also newer than any that was in it then), or when the topic begins another life.
+    pub fn aim(&mut self, way: &Way<'_>, now_ms: i64) {
+        if way.reached.is_empty() {
+            self.targets.clear();
+            return;
+        }
+        for (partition, reached) in &way.reached {
+            let is_another =
+                self.lives.insert(*partition, reached.life).is_some_and(|life| life != reached.life);
+            let target = self.targets.get(partition);
+            let is_reached = target.is_some_and(|target| reached.through >= target.offset);
+            let is_passed =
+                target.is_some_and(|target| reached.newest > target.since.max(target.newest)) && !is_reached;
+            if is_another || is_passed {
+                let known = way.delivered.get(partition).copied();
+                let highest = known.max(target.map(|target| target.offset));
+                self.dismissed.extend(highest.map(|offset| (*partition, offset)));
+            }
+            if is_another || is_passed || is_reached {
+                self.targets.remove(partition);
+            }
+        }
+        for (partition, offset) in &way.delivered {
+            let (through, newest) =
+                way.reached.get(partition).map_or((-1, -1), |reached| (reached.through, reached.newest));
+            if *offset > through && self.dismissed.get(partition) != Some(offset) {
+                let target = Target { offset: *offset, since: now_ms, through, newest };
+                self.targets.entry(*partition).or_insert(target);
+            }
+        }
     }
 
     /// Goes on with what was judged now.
@@ -583,8 +689,10 @@ impl Memory {
                 phase: Phase::Waiting,
                 well_for_ms: condition.well_for_ms,
             });
+            // whoever counts it and whoever reports it may see it by turns
+            episode.well_for_ms = episode.well_for_ms.max(condition.well_for_ms);
             match episode.phase {
-                Phase::Waiting => {
+                Phase::Waiting | Phase::Unheard => {
                     episode.reason = condition.reason.clone();
                     episode.is_of_ingest = condition.is_of_ingest;
                     if now_ms.saturating_sub(episode.seen) >= condition.must_hold_ms {
@@ -601,14 +709,18 @@ impl Memory {
             if holds(kind) {
                 return true;
             }
-            if !judgement.knows(kind) {
-                if episode.phase == Phase::Told {
-                    episode.well_since = None;
+            match judgement.knowledge(kind) {
+                Knowledge::Well => {}
+                Knowledge::Unwatched => return false,
+                Knowledge::Unknown => {
+                    if episode.phase == Phase::Told {
+                        episode.well_since = None;
+                    }
+                    return true;
                 }
-                return true;
             }
             match episode.phase {
-                Phase::Waiting => return false,
+                Phase::Waiting | Phase::Unheard => return false,
                 Phase::Began | Phase::Ended => {}
                 Phase::Told => {
                     let since = *episode.well_since.get_or_insert(now_ms);
@@ -627,28 +739,29 @@ impl Memory {
             let news = match episode.phase {
                 Phase::Began => News::Began,
                 Phase::Ended => News::Ended,
-                Phase::Waiting | Phase::Told => return None,
+                Phase::Waiting | Phase::Unheard | Phase::Told => return None,
             };
             Some((kind.as_str(), news, episode))
         })
     }
 
-    /// Takes note that all of that is told; `told` says which chats were, by kind.
+    /// Takes note that all of that is told; `told` says which chats were, by kind. What nobody was told is to be told in the next look
+    /// again, while it lasts.
     pub fn tell(&mut self, told: &BTreeMap<String, BTreeSet<i64>>) {
         self.episodes.retain(|kind, episode| match episode.phase {
             Phase::Began => {
-                episode.phase = Phase::Told;
                 episode.told = told.get(kind).cloned().unwrap_or_default();
+                episode.phase = if episode.told.is_empty() { Phase::Unheard } else { Phase::Told };
                 true
             }
             Phase::Ended => false,
-            Phase::Waiting | Phase::Told => true,
+            Phase::Waiting | Phase::Unheard | Phase::Told => true,
         });
     }
 
     /// The episodes that were told, or are about to be, and are not over, by kind.
     pub fn lasting(&self) -> impl Iterator<Item = (&str, &Episode)> {
-        let lasting = |phase| matches!(phase, Phase::Began | Phase::Told);
+        let lasting = |phase| matches!(phase, Phase::Began | Phase::Unheard | Phase::Told);
         self.episodes
             .iter()
             .filter(move |(_, episode)| lasting(episode.phase))
@@ -706,7 +819,7 @@ mod tests {
 
     fn judged(heartbeat: &Heartbeat, after_ms: i64) -> Vec<(String, String)> {
         let judgement =
-            judge_sensor(heartbeat, HEARD_MS, None, None, &Settings::default(), HEARD_MS + after_ms);
+            judge_sensor(heartbeat, HEARD_MS, None, 0, false, &Settings::default(), HEARD_MS + after_ms);
         let told = |condition: &Condition| {
             (condition.kind.clone(), condition.reason.text(|time| format!("<{}>", time - HEARD_MS)))
         };
@@ -731,7 +844,7 @@ mod tests {
         assert_eq!(judged(&silent, 0), []);
         silent.interfaces[0].silent_s = 300;
         let reason = "wlan1 is up and gave no frame for 5 min on channel 6";
-        assert_eq!(judged(&silent, 0), one("silence:wlan1", reason));
+        assert_eq!(judged(&silent, 0), one("interface:wlan1", reason));
         silent.interfaces[0].channels = (1..=20).collect();
         assert!(
             judged(&silent, 0)[0]
@@ -763,11 +876,11 @@ mod tests {
         down.interfaces[0].is_listening = false;
         let mut memory = Memory::default();
         let mut look = |heartbeat: &Heartbeat, heard_ms, now_ms| {
-            let judgement = judge_sensor(heartbeat, heard_ms, None, None, &Settings::default(), now_ms);
+            let judgement = judge_sensor(heartbeat, heard_ms, None, 0, false, &Settings::default(), now_ms);
             memory.step(&judgement, now_ms);
             let news: Vec<(String, News)> =
                 memory.untold().map(|(kind, news, _)| (kind.to_owned(), news)).collect();
-            memory.tell(&BTreeMap::new());
+            memory.tell(&news.iter().map(|(kind, _)| (kind.clone(), BTreeSet::from([1]))).collect());
             news
         };
         let minute = |number: i64| HEARD_MS + number * MINUTE_MS;
@@ -797,10 +910,84 @@ mod tests {
         assert_eq!(grown(10, 7), 7, "another agent");
     }
 
+    #[test]
+    fn an_agent_that_runs_for_less_than_has_passed_is_another_unless_it_counts_on() {
+        let grown = |uptime_s: u64, heard_s: u64, flooded: u64| {
+            let mut memory = Memory::default();
+            memory.count(&Heartbeat { uptime_s: 60, flooded: 100, ..heartbeat() }, HEARD_MS);
+            let next = Heartbeat { uptime_s, flooded, ..heartbeat() };
+            memory.count(&next, HEARD_MS + to_ms(heard_s));
+            memory.counted().unwrap().grown.flooded
+        };
+        assert_eq!(grown(1_800, 3_600, 30), 30, "it was started again half an hour ago");
+        assert_eq!(grown(90, 3_600, 100), 0, "its machine slept");
+    }
+
+    #[test]
+    fn a_few_frames_that_were_dropped_are_not_told_and_one_of_anything_is_told_in_the_singular() {
+        let told = |grown: Grown| {
+            let counted = Counted { grown, ..Counted::default() };
+            let (at, settings) = (HEARD_MS, Settings::default());
+            let judgement = judge_sensor(&heartbeat(), at, Some(&counted), 0, false, &settings, at);
+            judgement.conditions.iter().map(|one| one.reason.text(|_| String::new())).collect::<Vec<_>>()
+        };
+        let grown = Grown { within_ms: 60_000, ..Grown::default() };
+        assert_eq!(told(Grown { dropped_by_kernel: FEW_FRAMES - 1, ..grown }), Vec::<String>::new());
+        let one = Grown { dropped_by_kernel: FEW_FRAMES, flooded: 1, dropped_by_spool: 1, ..grown };
+        let expected = [
+            "5 frames were dropped by the kernel: the agent was too slow (within 60 s)",
+            "1 probe request of a new random address was dropped as a flood (within 60 s)",
+            "1 record was dropped before Kafka had them (within 60 s)",
+        ];
+        assert_eq!(told(one), expected);
+    }
+
+    #[test]
+    fn one_heartbeat_alone_makes_no_sensor_that_is_heard_again_whenever_it_comes() {
+        for phase_s in 0..60 {
+            let (mut memory, mut said) = (Memory::default(), Vec::new());
+            for look in 0..20 {
+                let now_ms = HEARD_MS + look * MINUTE_MS;
+                let back_ms = HEARD_MS + 10 * MINUTE_MS + phase_s * SECOND_MS;
+                let heard_ms = if now_ms >= back_ms { back_ms } else { HEARD_MS };
+                memory.begin_look(now_ms);
+                let since = memory.watching_since;
+                let settings = Settings::default();
+                let judgement = judge_sensor(&heartbeat(), heard_ms, None, since, false, &settings, now_ms);
+                memory.step(&judgement, now_ms);
+                let news: Vec<_> = memory.untold().map(|(kind, news, _)| (kind.to_owned(), news)).collect();
+                memory.tell(&news.iter().map(|(kind, _)| (kind.clone(), BTreeSet::from([1]))).collect());
+                said.extend(news);
+            }
+            assert_eq!(said, [(HEARTBEAT.to_owned(), News::Began)], "{phase_s} s after a look");
+        }
+    }
+
+    #[test]
+    fn what_is_counted_and_reported_by_turns_is_over_when_neither_was_for_long() {
+        let mut memory = Memory::default();
+        let short = Condition::new(FLOOD, Reason::new("a flood"), HEARD_MS);
+        let long = Condition { well_for_ms: NOTHING_COUNTED_MS, ..short.clone() };
+        let mut ended = Vec::new();
+        for minute in 0..20 {
+            let now_ms = HEARD_MS + minute * MINUTE_MS;
+            let conditions = match minute {
+                0 => vec![short.clone()],
+                1 => vec![long.clone()],
+                2 => vec![short.clone()],
+                _ => Vec::new(),
+            };
+            memory.step(&Judgement { conditions, scope: Scope::Sensor { is_doubtful: false } }, now_ms);
+            ended.extend(memory.untold().filter(|(_, news, _)| *news == News::Ended).map(|_| minute));
+            memory.tell(&BTreeMap::from([(FLOOD.to_owned(), BTreeSet::from([1]))]));
+        }
+        assert_eq!(ended, [13]);
+    }
+
     fn way(delivered: i64, through: i64, newest: EventTime) -> Way<'static> {
         Way {
             delivered: BTreeMap::from([(2, delivered)]),
-            reached: BTreeMap::from([(2, Reached { through, newest })]),
+            reached: BTreeMap::from([(2, Reached { life: 1, through, newest })]),
             newest: Some(newest),
             mappings: None,
         }
@@ -811,7 +998,7 @@ mod tests {
         let mut memory = Memory::default();
         let mut look = |way: &Way<'_>, now_ms| {
             memory.aim(way, now_ms);
-            let judgement = judge_way(way, memory.targets(), &Settings::default(), now_ms);
+            let judgement = judge_way(way, &memory, &Settings::default(), now_ms);
             let told: Vec<_> = judgement
                 .conditions
                 .iter()
@@ -834,7 +1021,7 @@ mod tests {
         for number in 21..25 {
             assert_eq!(look(&way(400, 285, minute(20)), minute(number)), []);
         }
-        let told = "115 records that Kafka has are not counted (partition 2 of topic pcap), some of them since 1200000";
+        let told = "115 records that Kafka has are not counted (partition 2 of topic pcap), the oldest missing since 1200000";
         assert_eq!(look(&way(400, 285, minute(20)), minute(25)), [(told.to_owned(), true)]);
         let (reason, is_of_ingest) = look(&way(400, 286, minute(20)), minute(26)).remove(0);
         assert!(reason.starts_with("114 records") && !is_of_ingest, "it goes on, slowly: {reason}");
@@ -843,6 +1030,40 @@ mod tests {
         for number in 28..60 {
             assert_eq!(look(&way(400, number, minute(number) + 1), minute(number)), []);
         }
+    }
+
+    #[test]
+    fn an_offset_that_is_none_of_the_topic_as_it_is_now_is_not_aimed_at() {
+        let minute = |number: i64| HEARD_MS + number * MINUTE_MS;
+        let late = |memory: &mut Memory, way: &Way<'_>, now_ms| {
+            memory.aim(way, now_ms);
+            !judge_way(way, memory, &Settings::default(), now_ms).conditions.is_empty()
+        };
+        // all is reached, then the topic is made again, and after one record it is quiet
+        let mut memory = Memory::default();
+        assert!(!late(&mut memory, &way(400, 400, minute(0)), minute(0)));
+        let mut again = way(400, 0, minute(1));
+        again.reached.get_mut(&2).unwrap().life = 2;
+        for number in 1..20 {
+            assert!(!late(&mut memory, &again, minute(number)));
+        }
+        // nobody has seen the topic before
+        let mut memory = Memory::default();
+        for number in 0..3 {
+            assert!(!late(&mut memory, &way(400, number, minute(number) + 1), minute(number)));
+        }
+        for number in 3..20 {
+            assert!(!late(&mut memory, &way(400, 2, minute(2) + 1), minute(number)));
+        }
+        // Kafka's clock is an hour ahead, and the table stands still
+        let mut memory = Memory::default();
+        let stalled: Vec<bool> = (0..7)
+            .map(|number| late(&mut memory, &way(400 + number, 300, minute(60)), minute(number)))
+            .collect();
+        assert_eq!(stalled, [false, false, false, false, false, true, true]);
+        // what is fed by a spool is not behind Kafka
+        let of_spool = Way { reached: BTreeMap::new(), ..way(500, 300, minute(60)) };
+        assert!(!late(&mut memory, &of_spool, minute(7)));
     }
 
     #[test]
@@ -879,7 +1100,7 @@ mod tests {
             let now_ms = HEARD_MS + look * MINUTE_MS;
             memory.count(&hostile, now_ms);
             let judgement =
-                judge_sensor(&hostile, now_ms, memory.counted(), None, &Settings::default(), now_ms);
+                judge_sensor(&hostile, now_ms, memory.counted(), 0, false, &Settings::default(), now_ms);
             memory.step(&judgement, now_ms);
             memory.tell(&BTreeMap::new());
         }

@@ -5,9 +5,9 @@
 //! was replaced, a topic that was made again) what came last holds. The end of a sensor stays as a tombstone for two weeks, so that an
 //! older heartbeat, delivered late or lying in another partition, cannot bring it back.
 //!
-//! A sensor that nobody ends is given up by the watchdog when it was silent for as long: its item stays, and means nothing.
+//! A sensor that nobody ends is given up by the watchdog when it was silent for as long, and forgotten after as long again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::heartbeat::{self, Heartbeat};
 use domain::{EventTime, watchdog};
@@ -46,6 +46,14 @@ pub struct Sensor {
 /// # Errors
 /// When the table does not answer.
 pub async fn all(table: &Table, now_ms: i64) -> Result<Vec<Sensor>, Error> {
+    with_given_up(table, now_ms).await.map(|(sensors, _given_up)| sensors)
+}
+
+/// As [`all`], and the names of those that are given up and were not ended.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn with_given_up(table: &Table, now_ms: i64) -> Result<(Vec<Sensor>, BTreeSet<String>), Error> {
     let mut latest: BTreeMap<String, (EventTime, Option<Heartbeat>)> = BTreeMap::new();
     for item in table.query(key::SENSORS, " ").await? {
         match read(&item) {
@@ -58,11 +66,19 @@ pub async fn all(table: &Table, now_ms: i64) -> Result<Vec<Sensor>, Error> {
             Err(error) => tracing::error!(%error, "what a sensor said cannot be read"),
         }
     }
-    let sensors = latest.into_values().filter_map(|(heard_ms, heartbeat)| {
-        let is_given_up = now_ms.saturating_sub(heard_ms) >= watchdog::GIVEN_UP_MS;
-        Some(Sensor { heartbeat: heartbeat.filter(|_| !is_given_up)?, heard_ms })
-    });
-    Ok(sensors.collect())
+    let (mut sensors, mut given_up) = (Vec::new(), BTreeSet::new());
+    for (name, (heard_ms, heartbeat)) in latest {
+        match heartbeat {
+            None => {}
+            Some(heartbeat) if now_ms.saturating_sub(heard_ms) < watchdog::GIVEN_UP_MS => {
+                sensors.push(Sensor { heartbeat, heard_ms });
+            }
+            Some(_) => {
+                given_up.insert(name);
+            }
+        }
+    }
+    Ok((sensors, given_up))
 }
 
 fn read(item: &Attributes) -> Result<(String, EventTime, Option<Heartbeat>), Error> {
@@ -117,11 +133,13 @@ impl Change for SensorChange<'_> {
         let mut item = item::with_key(&self.key);
         item.put(SEEN, item::number(self.last.offset));
         // Nobody is heard in the future: what a clock that is ahead says would hide all silence until then.
-        item.put("heard", item::number(self.last.timestamp.min(self.now_ms)));
+        let heard_ms = self.last.timestamp.min(self.now_ms);
+        item.put("heard", item::number(heard_ms));
         match &self.last.heartbeat {
             Some(heartbeat) => {
                 let text = String::from_utf8(heartbeat::encode(heartbeat)).unwrap_or_default(); // JSON is UTF-8
                 item.put("heartbeat", item::text(text));
+                item.put_expiry(Some(heard_ms.saturating_add(2 * watchdog::GIVEN_UP_MS)));
             }
             None => item.put_expiry(Some(self.now_ms.saturating_add(watchdog::GIVEN_UP_MS))),
         }

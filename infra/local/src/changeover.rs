@@ -6,15 +6,17 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use capture_agent::producer::KafkaSettingsError;
 use capture_agent::spool::SpoolReader;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use state::Table;
 use state::generation::{self, consumer_group};
 use state::progress::{self, Position, Tracker};
 
+use crate::cluster::Reason;
 use crate::event_source::EventSource;
 use crate::spool_source;
 
@@ -71,7 +73,7 @@ pub async fn plan(
     match (start_at.map_or_else(ask, Ok)?, log) {
         (StartAt::Rebuild, _) => Ok(rebuild),
         (StartAt::End, Log::Kafka(config)) => {
-            for (partition, end) in ends(config, topic)? {
+            for (partition, end) in ends(config, topic).await? {
                 Tracker::new(table, &consumer_group(base_group, serving), topic, partition)
                     .begin_at(end, now_ms)
                     .await?;
@@ -102,7 +104,8 @@ pub async fn begin_alerts(
     let topic = &alert.mapping.topic;
     let ends: Vec<(String, i32, i64)> = match log {
         Log::Kafka(config) => {
-            ends(config, topic)?.into_iter().map(|(partition, end)| (topic.clone(), partition, end)).collect()
+            let ends = ends(config, topic).await?;
+            ends.into_iter().map(|(partition, end)| (topic.clone(), partition, end)).collect()
         }
         Log::Spool => match SpoolReader::open_read_only(spool)? {
             Some(reader) => {
@@ -163,14 +166,29 @@ fn ask() -> anyhow::Result<StartAt> {
 }
 
 /// Where each partition of the topic ends now.
-fn ends(config: &ClientConfig, topic: &str) -> anyhow::Result<Vec<(i32, i64)>> {
+async fn ends(config: &ClientConfig, topic: &str) -> anyhow::Result<Vec<(i32, i64)>> {
+    let (config, topic) = (config.clone(), topic.to_owned());
+    // Kafka is waited for, and so may be credentials for a token
+    tokio::task::spawn_blocking(move || ends_now(config, &topic)).await?
+}
+
+fn ends_now(mut config: ClientConfig, topic: &str) -> anyhow::Result<Vec<(i32, i64)>> {
     const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-    let consumer: BaseConsumer = config.create().map_err(KafkaSettingsError::from)?;
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).context("Kafka does not answer")?;
+    let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+    let reason = Reason::of(&mut config)?;
+    let consumer: BaseConsumer<Reason> = config
+        // it joins no group; librdkafka wants a name to look at offsets
+        .set("group.id", "probegram-changeover")
+        .set_log_level(RDKafkaLogLevel::Error)
+        .create_with_context(reason.clone())
+        .map_err(KafkaSettingsError::from)?;
+    reason.prepare(&consumer);
+    let failed = |error: KafkaError| reason.explain_to(&consumer, &servers, &error);
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(failed)?;
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
     partitions
         .map(|partition| {
-            let (_first, end) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT)?;
+            let (_first, end) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT).map_err(failed)?;
             Ok((partition.id(), end))
         })
         .collect()

@@ -31,6 +31,12 @@ impl Reason {
         Ok(Self { first: Arc::default(), tokens: Tokens::of(config)? })
     }
 
+    /// Whether the login is by IAM at Amazon MSK.
+    #[must_use]
+    pub fn is_by_iam(&self) -> bool {
+        self.tokens.are_ours()
+    }
+
     /// To be called before the first question of a consumer: librdkafka asks for a token by an event.
     pub fn prepare(&self, consumer: &BaseConsumer<Self>) {
         if self.tokens.are_ours() {
@@ -89,6 +95,13 @@ impl Reason {
             )
         }
     }
+}
+
+/// Whether this user may only not be in a group. librdkafka looks for the group's coordinator as soon as there is a name of one, also when
+/// partitions are assigned by hand: then nothing comes of it.
+#[must_use]
+pub fn is_of_a_group(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
 impl ClientContext for Reason {

@@ -14,7 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use state::comparison::Whole;
 
-use crate::cluster::Reason;
+use crate::cluster::{self, Reason};
 use crate::spool_source;
 
 /// How long an answer of the cluster may take.
@@ -72,8 +72,8 @@ pub fn of_spool(directory: &Path, topic: &str) -> anyhow::Result<Vec<Extent>> {
 /// When the cluster does not answer, or has no such topic.
 pub fn of_topic(config: &ClientConfig, topic: &str) -> anyhow::Result<Vec<Extent>> {
     let servers = config.get("bootstrap.servers").unwrap_or_default();
-    let reason = Reason::default();
     let mut config = config.clone();
+    let reason = Reason::of(&mut config)?;
     let consumer: BaseConsumer<Reason> = config
         // it joins no group; librdkafka wants a name to look at offsets
         .set("group.id", "probegram-extent")
@@ -82,6 +82,7 @@ pub fn of_topic(config: &ClientConfig, topic: &str) -> anyhow::Result<Vec<Extent
         .set_log_level(RDKafkaLogLevel::Error)
         .create_with_context(reason.clone())
         .map_err(KafkaSettingsError::from)?;
+    reason.prepare(&consumer);
     let failed = |error: KafkaError| reason.explain_to(&consumer, servers, &error);
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(failed)?;
     let partitions: Vec<i32> = metadata
@@ -115,6 +116,7 @@ pub fn of_topic(config: &ClientConfig, topic: &str) -> anyhow::Result<Vec<Extent
             Some(Ok(message)) => (message.partition(), message.timestamp().to_millis()),
             // what is left of it holds no record
             Some(Err(KafkaError::PartitionEOF(partition))) => (partition, None),
+            Some(Err(error)) if cluster::is_of_a_group(&error) => continue,
             Some(Err(error)) => return Err(failed(error)),
         };
         let mut one = TopicPartitionList::new();

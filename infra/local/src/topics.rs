@@ -152,12 +152,18 @@ pub async fn run(options: Topics) -> anyhow::Result<ExitCode> {
     config.set("group.id", "probegram-topics");
     let consumer = config.create_with_context(reason.clone()).map_err(KafkaSettingsError::from)?;
     let cluster = Arc::new(Cluster { admin, consumer, reason, servers: options.bootstrap_servers });
+    // the token is asked for by an event, and the binding lets nobody hear the events of a client that administers
+    let is_administered = !cluster.reason.is_by_iam();
     let mut all_right = true;
     for topic in TOPICS {
         let asked = Arc::clone(&cluster);
         let partitions = tokio::task::spawn_blocking(move || asked.partitions(topic.name)).await??;
         let (is_right, text) = match partitions {
-            Some(partitions) => topic.compare(partitions, &cluster.settings(topic).await?, &cluster.servers),
+            Some(partitions) if is_administered => {
+                topic.compare(partitions, Some(&cluster.settings(topic).await?), &cluster.servers)
+            }
+            Some(partitions) => topic.compare(partitions, None, &cluster.servers),
+            None if !is_administered => (false, topic.to_be_made(&cluster.servers)),
             None if options.create => {
                 cluster.create(topic, options.replication_factor.unwrap_or(ANY_REPLICATION)).await?;
                 (true, topic.made())
@@ -177,10 +183,11 @@ pub async fn run(options: Topics) -> anyhow::Result<ExitCode> {
 }
 
 impl Topic {
-    /// Whether a topic is as it should be, and what to say about it.
-    fn compare(&self, partitions: usize, found: &ConfigResource, servers: &str) -> (bool, String) {
+    /// Whether a topic is as it should be, and what to say about it. Without settings of which nothing was learned, it is not.
+    fn compare(&self, partitions: usize, found: Option<&ConfigResource>, servers: &str) -> (bool, String) {
         let mut right = Vec::new();
         let mut wrong = Vec::new();
+        let mut unknown = None;
         if partitions >= self.partitions {
             right.push(format!("partitions: {partitions}"));
         } else {
@@ -190,7 +197,21 @@ impl Topic {
                 self.partitions, self.name, self.partitions
             ));
         }
-        for setting in self.settings {
+        if found.is_none() {
+            let settings: Vec<String> = self
+                .settings
+                .iter()
+                .map(|setting| format!("{}: {}", setting.name, setting.in_words()))
+                .collect();
+            unknown = Some(format!(
+                "settings, which cannot be asked for with a login by IAM here; they should be: {}\n      \
+                 kafka-configs.sh --bootstrap-server {servers} --describe --all --entity-type topics --entity-name {}",
+                settings.join(", "),
+                self.name
+            ));
+        }
+        let known = found.map(|found| self.settings.iter().map(move |setting| (setting, found)));
+        for (setting, found) in known.into_iter().flatten() {
             let Some(value) = found.get(setting.name).and_then(|entry| entry.value.as_deref()) else {
                 wrong.push(format!(
                     "{}: Kafka does not tell, should be {}: allow this user DescribeConfigs on the topic, or {}",
@@ -223,11 +244,28 @@ impl Topic {
         for line in &wrong {
             text += &format!("  differs  {line}\n");
         }
-        if !wrong.is_empty() {
+        if let Some(line) = &unknown {
+            text += &format!("  unknown  {line}\n");
+        }
+        if !wrong.is_empty() || unknown.is_some() {
             text +=
                 "Nothing was changed. Where Kafka wants a login, kafka-*.sh take it by --command-config.\n";
         }
-        (wrong.is_empty(), text)
+        (wrong.is_empty() && unknown.is_none(), text)
+    }
+
+    /// How to make it where this program cannot.
+    fn to_be_made(&self, servers: &str) -> String {
+        let settings: String = self
+            .settings
+            .iter()
+            .map(|setting| format!(" --config {}={}", setting.name, setting.value))
+            .collect();
+        format!(
+            "topic {}: missing, and cannot be made with a login by IAM here\n      \
+             kafka-topics.sh --bootstrap-server {servers} --create --topic {} --partitions {}{settings}\n",
+            self.name, self.name, self.partitions
+        )
     }
 
     fn made(&self) -> String {

@@ -9,6 +9,7 @@ use anyhow::{anyhow, ensure};
 use capture_agent::producer::KafkaSettingsError;
 use domain::document_record::{self, Change, DocumentId};
 use indicatif::ProgressBar;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -17,7 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Message as _};
 
-use crate::cluster::Reason;
+use crate::cluster::{self, Reason};
 
 /// How long an answer of the cluster may take, and how long nothing may come of a topic that has more.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -135,6 +136,7 @@ impl Topic {
                 }
                 // what stands before the end is a mark of a transaction, or was compacted away
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(ends.remove(&partition)),
+                Some(Err(error)) if cluster::is_of_a_group(&error) => continue,
                 Some(Err(error)) => return Err(failed(&error)),
             }
             heard = Instant::now();
@@ -147,11 +149,12 @@ impl Topic {
     /// # Errors
     /// When the cluster does not take one.
     pub fn write(&self, records: &[NewRecord], progress: &ProgressBar) -> anyhow::Result<()> {
-        let context = Deliveries::default();
         let mut config = self.config.clone();
+        let context = Deliveries { reason: Reason::of(&mut config)?, ..Deliveries::default() };
         config
             .set("acks", "all")
             .set("enable.idempotence", "true") // neither twice nor in another order
+            .set("allow.auto.create.topics", "false") // it was there a moment ago
             .set("message.timeout.ms", DELIVERY_TIMEOUT_MS)
             .set("partitioner", "murmur2_random"); // as Debezium's producer, which is of Java
         let producer: BaseProducer<Deliveries> =
@@ -185,8 +188,8 @@ impl Topic {
     }
 
     fn consumer(&self) -> anyhow::Result<(BaseConsumer<Reason>, Reason)> {
-        let reason = Reason::default();
         let mut config = self.config.clone();
+        let reason = Reason::of(&mut config)?;
         let consumer = config
             // it joins no group and keeps no position; librdkafka wants a name
             .set("group.id", "probegram-unifi-import")
@@ -194,6 +197,7 @@ impl Topic {
             .set("enable.partition.eof", "true")
             .create_with_context(reason.clone())
             .map_err(KafkaSettingsError::from)?;
+        reason.prepare(&consumer);
         Ok((consumer, reason))
     }
 
@@ -295,12 +299,18 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.reason.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.reason.error(error, reason);
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.reason.generate_oauth_token(config)
     }
 }
 
