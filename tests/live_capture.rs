@@ -174,7 +174,10 @@ fn what_waited_in_the_kernel_keeps_its_time_and_is_taken_before_the_agent_ends()
     assert!(agent.wait(PATIENCE).success(), "{}", agent.stderr());
     let probes = probes(directory.path());
     assert_eq!(probes.len(), 1 + FRAMES);
-    assert!(probes[1..].iter().all(|probe| (before - 1..=after).contains(&probe.time)), "{before} to {after}: {probes:?}");
+    assert!(
+        probes[1..].iter().all(|probe| (before - 1..=after).contains(&probe.time)),
+        "{before} to {after}: {probes:?}"
+    );
 }
 
 #[test]
@@ -190,7 +193,9 @@ fn a_name_that_another_card_has_got_means_the_other_card() {
     }
     let up = Command::new("ip").args(["link", "set", &first.interface, "up"]).status().unwrap();
     assert!(up.success());
-    until(PATIENCE, "the agent at the other card", || agent.stderr().contains("is heard again").then_some(()));
+    until(PATIENCE, "the agent at the other card", || {
+        agent.stderr().contains("is heard again").then_some(())
+    });
     second.send(&heard(PHONE, b"the other", 1), 1);
     let probes = wait_for(directory.path(), 1);
     assert_eq!(probes.len(), 1);
@@ -259,7 +264,11 @@ fn pseudonyms_leave_the_sensor_and_true_addresses_do_not() {
     stop(agent);
     let sources: Vec<Mac> = probes.iter().filter_map(|probe| probe.source).collect();
     assert!(sources[0] == sources[1] && sources[1] != sources[2], "{sources:?}");
-    assert!(sources.iter().all(|mac| mac.is_locally_administered() && mac.bytes() != PHONE && mac.bytes() != [0x62; 6]));
+    assert!(
+        sources
+            .iter()
+            .all(|mac| mac.is_locally_administered() && mac.bytes() != PHONE && mac.bytes() != [0x62; 6])
+    );
     for file in fs::read_dir(directory.path()).unwrap() {
         let path = file.unwrap().path();
         let content = fs::read(&path).unwrap();
@@ -340,7 +349,10 @@ fn a_card_that_cannot_be_heard_is_an_error_at_the_start_that_says_what_to_do() {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert!(ended.status.code() == Some(1) && said.contains(expected), "{interface} {arguments:?}: {said}");
+        assert!(
+            ended.status.code() == Some(1) && said.contains(expected),
+            "{interface} {arguments:?}: {said}"
+        );
     }
 }
 
@@ -348,7 +360,11 @@ fn a_card_that_cannot_be_heard_is_an_error_at_the_start_that_says_what_to_do() {
 fn doctor_says_in_sentences_what_is_missing_and_changes_nothing() {
     let directory = TempDir::new().unwrap();
     let nmcli = directory.path().join("nmcli");
-    fs::write(&nmcli, "#!/bin/sh\n[ \"$LC_ALL\" = C ] && echo none0:unmanaged || echo none0:nicht verwaltet\n").unwrap();
+    fs::write(
+        &nmcli,
+        "#!/bin/sh\n[ \"$LC_ALL\" = C ] && echo none0:unmanaged || echo none0:nicht verwaltet\n",
+    )
+    .unwrap();
     fs::set_permissions(&nmcli, fs::Permissions::from_mode(0o700)).unwrap();
     let doctor = |arguments: &[&str]| {
         let examined = Command::new(binary("capture-agent"))
@@ -371,10 +387,14 @@ fn doctor_says_in_sentences_what_is_missing_and_changes_nothing() {
         assert!(said.contains(expected), "{expected} in\n{said}");
     }
     let Some(radio) = FakeRadio::plug_in() else { return };
-    let by_it = |arguments: &[&str]| doctor(&[&["--interface", &radio.interface, "--clock", "trust"], arguments].concat());
+    let by_it = |arguments: &[&str]| {
+        doctor(&[&["--interface", &radio.interface, "--clock", "trust"], arguments].concat())
+    };
     // it is heard as it is, without the kernel's control of cards
     let (code, said) = by_it(&["--ring", "2x1h"]);
-    for expected in ["✅ ", "gives 802.11 frames", "can be written", "not in bytes", "its disk, the spool's too"] {
+    for expected in
+        ["✅ ", "gives 802.11 frames", "can be written", "not in bytes", "its disk, the spool's too"]
+    {
         assert!(said.contains(expected), "{expected} in\n{said}");
     }
     assert_eq!(code, Some(0), "{said}");
@@ -400,7 +420,8 @@ fn what_is_heard_while_kafka_is_away_and_the_agent_is_killed_arrives_with_its_ti
     let directory = TempDir::new().unwrap();
     let servers = kafka.bootstrap_servers();
     let interface = radio.interface.clone();
-    let start = || listen(&interface, directory.path(), &["--clock", "trust", "--bootstrap-servers", &servers]);
+    let start =
+        || listen(&interface, directory.path(), &["--clock", "trust", "--bootstrap-servers", &servers]);
     let position = || {
         let reader = SpoolReader::open_read_only(directory.path()).unwrap().unwrap();
         (reader.acknowledged(PCAP).unwrap(), reader.end(PCAP).unwrap())
@@ -408,10 +429,12 @@ fn what_is_heard_while_kafka_is_away_and_the_agent_is_killed_arrives_with_its_ti
     let mut sent = Vec::new();
     let mut unacknowledged = Vec::new();
     let mut agent = start();
-    let wait_for_kafka = || until(PATIENCE, "Kafka has all", || {
-        let (acknowledged, end) = position();
-        (acknowledged + 1 == end).then_some(())
-    });
+    let wait_for_kafka = || {
+        until(PATIENCE, "Kafka has all", || {
+            let (acknowledged, end) = position();
+            (acknowledged + 1 == end).then_some(())
+        })
+    };
     let mut hear = |radio: &mut FakeRadio, round: u8| {
         for number in 0..FRAMES {
             let before = now_ms();
@@ -444,7 +467,9 @@ fn what_is_heard_while_kafka_is_away_and_the_agent_is_killed_arrives_with_its_ti
 
     let mut copies: HashMap<Mac, Vec<Probe>> = HashMap::new();
     for record in kafka.read_all("pcap") {
-        let Record::Probe(probe) = record::decode(&record.value.unwrap()).unwrap() else { panic!("no probe") };
+        let Record::Probe(probe) = record::decode(&record.value.unwrap()).unwrap() else {
+            panic!("no probe")
+        };
         copies.entry(probe.source.unwrap()).or_default().push(probe);
     }
     assert_eq!(copies.len(), sent.len());

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use indicatif::HumanCount;
 
 use crate::drain::{Drain, Drained};
-use crate::import::{Import, Imported};
 use crate::health::Health;
+use crate::import::{Import, Imported};
 use crate::live::{Heard, Listener};
 use crate::metrics;
 use crate::producer::Kafka;
@@ -130,7 +130,11 @@ impl fmt::Display for Done {
             }
         }
         if self.heard.undated > 0 {
-            write!(f, "; {} not kept, heard while the clock was not synchronised (--clock trust believes it)", HumanCount(self.heard.undated))?;
+            write!(
+                f,
+                "; {} not kept, heard while the clock was not synchronised (--clock trust believes it)",
+                HumanCount(self.heard.undated)
+            )?;
         }
         if self.heard.missed > 0 {
             write!(f, "; {} missed by the kernel", HumanCount(self.heard.missed))?;
@@ -241,8 +245,7 @@ fn start_heart(
         Ok(Some(Pulse::new(health, writer.intake(), reader, database, drain.map(Drain::status))))
     };
     if let (Some(address), Some(pulse)) = (radios.metrics, pulse()?) {
-        let address =
-            metrics::serve(address, pulse).map_err(|why| AgentError::Metrics { address, why })?;
+        let address = metrics::serve(address, pulse).map_err(|why| AgentError::Metrics { address, why })?;
         tracing::info!("metrics at http://{address}/metrics");
     }
     pulse()?.map(Heart::start).transpose().map_err(AgentError::Thread)
@@ -317,7 +320,8 @@ fn wait_for(
             Err(RecvTimeoutError::Disconnected) => return Some(sum),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if is_time_to_stop() && Instant::now() > *give_up_at.get_or_insert_with(|| Instant::now() + patience) {
+        if is_time_to_stop() && Instant::now() > *give_up_at.get_or_insert_with(|| Instant::now() + patience)
+        {
             return None;
         }
     }

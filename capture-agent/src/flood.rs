@@ -107,7 +107,10 @@ mod tests {
         let admitted = (0..1_000).filter(|number| flood.admits(random(*number), start)).count();
         assert_eq!((admitted, flood.dropped()), (60, 940));
         assert!(flood.admits(random(7), start), "heard before");
-        assert!(flood.admits(Some(Mac::new([0xa4, 0x83, 0xe7, 0x4e, 0x39, 0x15])), start), "a maker's address");
+        assert!(
+            flood.admits(Some(Mac::new([0xa4, 0x83, 0xe7, 0x4e, 0x39, 0x15])), start),
+            "a maker's address"
+        );
         assert!(flood.admits(None, start));
         let made = |number: u32| Some(Mac::new([0xa4, 0x83, 0xe7, 0, 0, number as u8]));
         let of_makers = (0..200).filter(|number| flood.admits(made(*number), start)).count();

@@ -96,15 +96,17 @@ impl Health {
             is_listening: listening.counts.is_listening && !hangs(listening),
             ..listening.counts.clone()
         });
-        let trouble = |(kind, reason): (&String, &String)| Trouble { kind: kind.clone(), reason: reason.clone() };
-        let hanging = noted.interfaces.values().filter(|listening| hangs(listening)).map(|listening| Trouble {
-            kind: format!("interface:{}", listening.counts.name),
-            reason: format!(
-                "the thread that listens by {} hangs since {} s: is a disk or the driver stuck?",
-                listening.counts.name,
-                listening.noted.elapsed().as_secs()
-            ),
-        });
+        let trouble =
+            |(kind, reason): (&String, &String)| Trouble { kind: kind.clone(), reason: reason.clone() };
+        let hanging =
+            noted.interfaces.values().filter(|listening| hangs(listening)).map(|listening| Trouble {
+                kind: format!("interface:{}", listening.counts.name),
+                reason: format!(
+                    "the thread that listens by {} hangs since {} s: is a disk or the driver stuck?",
+                    listening.counts.name,
+                    listening.noted.elapsed().as_secs()
+                ),
+            });
         Heartbeat {
             sensor: self.sensor.clone(),
             time: clock::now_ms(),

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use domain::{EventTime, Probe};
 use domain::heartbeat::Clock;
+use domain::{EventTime, Probe};
 use pcap::{Linktype, Packet};
 
 use crate::clock::{self, Held, SystemClock};
@@ -289,7 +289,10 @@ impl Listener {
         if self.held.is_empty() || self.clock.state() == Clock::Unsynchronized {
             return Ok(());
         }
-        tracing::info!("the clock is set: {} probe requests that were held have their time now", self.held.len());
+        tracing::info!(
+            "the clock is set: {} probe requests that were held have their time now",
+            self.held.len()
+        );
         let now_ms = clock::now_ms();
         let dated: Vec<Probe> = self.held.date(now_ms).collect();
         dated.into_iter().try_for_each(|probe| self.push(probe, now_ms, intake))
@@ -474,7 +477,9 @@ impl Air {
     fn look(&mut self) -> Result<(), RadioError> {
         let now = self.ask();
         let by_kernel = match (self.began, now) {
-            (Some((began, before)), Some((index, received))) if index == began => received.saturating_sub(before),
+            (Some((began, before)), Some((index, received))) if index == began => {
+                received.saturating_sub(before)
+            }
             _ => 0,
         };
         let frames = by_kernel.max(self.taken).saturating_sub(self.looked_at);

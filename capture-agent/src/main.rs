@@ -136,8 +136,7 @@ fn kafka(cli: &Cli) -> anyhow::Result<Option<Kafka>> {
         properties.push((property.to_owned(), mechanism.to_owned()));
     }
     let (topic, sensors_topic) = (cli.topic.clone(), cli.sensors_topic.clone());
-    let connection =
-        Connection { bootstrap_servers, topic, sensors_topic, properties };
+    let connection = Connection { bootstrap_servers, topic, sensors_topic, properties };
     Ok(Some(Kafka::new(connection)?))
 }
 

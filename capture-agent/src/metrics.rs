@@ -71,7 +71,11 @@ impl Collector for Metrics {
         let Self(heartbeat) = self;
         let interfaces = &heartbeat.interfaces;
         let mut of_interfaces = |name, help, is_counter, value: fn(&Interface) -> u64| {
-            let metric_type = if is_counter { ConstCounter::new(0_u64).metric_type() } else { ConstGauge::new(0_i64).metric_type() };
+            let metric_type = if is_counter {
+                ConstCounter::new(0_u64).metric_type()
+            } else {
+                ConstGauge::new(0_i64).metric_type()
+            };
             let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
             for interface in interfaces {
                 let labels = [("interface", interface.name.as_str())];
@@ -86,11 +90,15 @@ impl Collector for Metrics {
             Ok::<_, std::fmt::Error>(())
         };
         of_interfaces("frames", "Frames of all kinds that the card gave", true, |of| of.frames)?;
-        of_interfaces("probe_requests", "Probe requests that were heard, undamaged", true, |of| of.probe_requests)?;
+        of_interfaces("probe_requests", "Probe requests that were heard, undamaged", true, |of| {
+            of.probe_requests
+        })?;
         of_interfaces("bad_fcs", "Probe requests with a wrong frame check sequence", true, |of| of.bad_fcs)?;
         of_interfaces("bad_header", "Frames with a damaged radio header", true, |of| of.bad_header)?;
         of_interfaces("kernel_drops", "Frames that the kernel dropped", true, |of| of.dropped_by_kernel)?;
-        of_interfaces("interface_drops", "Frames that the interface dropped", true, |of| of.dropped_by_interface)?;
+        of_interfaces("interface_drops", "Frames that the interface dropped", true, |of| {
+            of.dropped_by_interface
+        })?;
         of_interfaces("recoveries", "How often the card was taken up again", true, |of| of.recovered)?;
         of_interfaces("listening", "Whether the card is heard", false, |of| of.is_listening.into())?;
         of_interfaces("silence_seconds", "Seconds since the card's last frame", false, |of| of.silent_s)?;
@@ -103,12 +111,27 @@ impl Collector for Metrics {
             if is_counter { counter.encode(metric) } else { gauge.encode(metric) }
         };
         let spool = &heartbeat.spool;
-        of_sensor("flood_drops", "Probe requests dropped in a flood of new random addresses", true, heartbeat.flooded)?;
-        of_sensor("spool_drops", "Records dropped by the spool's bounds, or for want of a disk", true, spool.dropped)?;
+        of_sensor(
+            "flood_drops",
+            "Probe requests dropped in a flood of new random addresses",
+            true,
+            heartbeat.flooded,
+        )?;
+        of_sensor(
+            "spool_drops",
+            "Records dropped by the spool's bounds, or for want of a disk",
+            true,
+            spool.dropped,
+        )?;
         of_sensor("spool_waiting_records", "Records that Kafka has not acknowledged", false, spool.waiting)?;
         of_sensor("spool_oldest_seconds", "How long the oldest of them has waited", false, spool.oldest_s)?;
         of_sensor("spool_bytes", "The size of the spool on the disk", false, spool.bytes)?;
-        of_sensor("held_probe_requests", "Probe requests held until the clock is synchronised", false, heartbeat.held)?;
+        of_sensor(
+            "held_probe_requests",
+            "Probe requests held until the clock is synchronised",
+            false,
+            heartbeat.held,
+        )?;
         let is_believed = heartbeat.clock != Clock::Unsynchronized;
         of_sensor("clock_believed", "Whether the clock is believed", false, is_believed.into())?;
         of_sensor("troubles", "How many things are wrong", false, heartbeat.troubles.len() as u64)?;

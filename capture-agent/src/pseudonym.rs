@@ -126,7 +126,10 @@ impl Pseudonyms {
         if self.key.as_ref().is_some_and(|key| key.period != current) {
             self.key = None;
             if let Err(error) = fs::remove_file(&self.path) {
-                tracing::error!("the old key of the pseudonyms cannot be thrown away, {}: {error}", self.path.display());
+                tracing::error!(
+                    "the old key of the pseudonyms cannot be thrown away, {}: {error}",
+                    self.path.display()
+                );
             }
         }
     }

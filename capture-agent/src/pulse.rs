@@ -142,7 +142,9 @@ fn in_words(heartbeat: &Heartbeat) -> String {
     let probe_requests: u64 = heartbeat.interfaces.iter().map(|interface| interface.probe_requests).sum();
     match heartbeat.troubles.first() {
         Some(trouble) => trouble.reason.clone(),
-        None => format!("{probe_requests} probe requests heard, {} wait in the spool", heartbeat.spool.waiting),
+        None => {
+            format!("{probe_requests} probe requests heard, {} wait in the spool", heartbeat.spool.waiting)
+        }
     }
 }
 

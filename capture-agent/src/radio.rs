@@ -76,7 +76,9 @@ pub enum RadioError {
     #[error("{0} is not heard any more: it was taken down; `ip link set {0} up` takes it up")]
     Down(String),
     /// It has vanished.
-    #[error("{0} is not heard any more: there is no such interface now; was its card pulled out, or is it called otherwise? `ip link` lists them")]
+    #[error(
+        "{0} is not heard any more: there is no such interface now; was its card pulled out, or is it called otherwise? `ip link` lists them"
+    )]
     Gone(String),
     /// The card gives nothing.
     #[error("{interface} gave no frame of any kind for {}, last on channel {channel}: a stalled card, or one without an antenna; it is taken up anew", humantime::format_duration(*.silence))]
@@ -166,7 +168,10 @@ impl Control {
         if !self.tuning.all_frames
             && let Err(error) = capture.filter(FILTER, true)
         {
-            tracing::info!("{}: all frames are taken, libpcap has no filter for them: {error}", self.interface);
+            tracing::info!(
+                "{}: all frames are taken, libpcap has no filter for them: {error}",
+                self.interface
+            );
         }
         // libpcap would wait for ever for the first frame, as the kernel's timer runs from that on (pcap(3), "read timeout")
         let capture = capture.setnonblock().map_err(cannot)?;
@@ -205,7 +210,8 @@ impl Control {
             Ok(_) | Err(WirelessError::NoSuchInterface(_)) => return,
             Err(error) => return tracing::warn!("{} may be in monitor mode still: {error}", self.interface),
         };
-        let put_back = wireless.set_mode(&card, before.mode).and_then(|()| wireless.set_up(&card, before.is_up));
+        let put_back =
+            wireless.set_mode(&card, before.mode).and_then(|()| wireless.set_up(&card, before.is_up));
         match put_back {
             Ok(()) => tracing::info!("{} is in {} mode again", self.interface, before.mode),
             Err(error) => tracing::warn!("{} may be in monitor mode still: {error}", self.interface),

@@ -27,7 +27,9 @@ pub struct RingSize {
 
 /// The text is no size of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected a number of files, 1 to {MOST_FILES}, and the time of each, 1s or more, such as 12x3600s or 24x1h")]
+#[error(
+    "expected a number of files, 1 to {MOST_FILES}, and the time of each, 1s or more, such as 12x3600s or 24x1h"
+)]
 pub struct NotARingSize;
 
 impl FromStr for RingSize {
@@ -133,7 +135,9 @@ impl Ring {
 
     fn fail(&mut self, now: Instant, place: &str, error: &pcap::Error) {
         if self.failed.replace(now).is_none() {
-            tracing::error!("the ring of capture files cannot be written, {place}: {error}; the capture goes on without");
+            tracing::error!(
+                "the ring of capture files cannot be written, {place}: {error}; the capture goes on without"
+            );
         }
     }
 
@@ -145,7 +149,9 @@ impl Ring {
     /// The file that was written longest ago, or one that is not there yet: where the ring goes on after a restart.
     fn oldest(&self) -> u16 {
         let written = |number: &u16| {
-            fs::metadata(self.path(*number)).and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+            fs::metadata(self.path(*number))
+                .and_then(|file| file.modified())
+                .unwrap_or(SystemTime::UNIX_EPOCH)
         };
         (0..self.size.files).min_by_key(written).unwrap_or(0)
     }

@@ -2,7 +2,13 @@
 //! Kafka is away, which is when it has most to keep.
 //!
 //! The air is a fake radio (root). Longer runs by `PROBEGRAM_SENSOR_SECONDS=600`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)] // as tests
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)] // as tests
 
 use std::fs;
 use std::process::Command;
@@ -24,7 +30,8 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let seconds = std::env::var("PROBEGRAM_SENSOR_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
+    let seconds =
+        std::env::var("PROBEGRAM_SENSOR_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
     for frames_a_second in [10_000, 100, 0] {
         run(frames_a_second, Duration::from_secs(seconds));
     }
@@ -36,7 +43,15 @@ fn run(frames_a_second: usize, duration: Duration) {
     let directory = TempDir::new().unwrap();
     let mut agent = Running::start(
         Command::new(release_binary("capture-agent"))
-            .args(["--interface", &radio.interface, "--clock", "trust", "--bootstrap-servers", "127.0.0.1:1", "--spool"])
+            .args([
+                "--interface",
+                &radio.interface,
+                "--clock",
+                "trust",
+                "--bootstrap-servers",
+                "127.0.0.1:1",
+                "--spool",
+            ])
             .arg(directory.path())
             .env_remove("RUST_LOG"),
     );

@@ -138,8 +138,8 @@ pub fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Said, Heartbea
     let name = key.and_then(|key| std::str::from_utf8(key).ok());
     let sensor = name.filter(|name| (1..=255).contains(&name.len())).ok_or(HeartbeatError::NoSensor)?;
     let Some(value) = value else { return Ok((sensor.to_owned(), None)) };
-    let mut heartbeat: Heartbeat = serde_json::from_slice(value)
-        .map_err(|error| HeartbeatError::NotAHeartbeat(error.to_string()))?;
+    let mut heartbeat: Heartbeat =
+        serde_json::from_slice(value).map_err(|error| HeartbeatError::NotAHeartbeat(error.to_string()))?;
     sensor.clone_into(&mut heartbeat.sensor);
     heartbeat.cut();
     Ok((sensor.to_owned(), Some(heartbeat)))
