@@ -81,11 +81,11 @@ pub struct Cli {
     pub output: Option<PathBuf>,
 
     /// Put the card into monitor mode, and back at the end
-    #[arg(long, requires = "interface", help_heading = RADIO)]
+    #[arg(long, requires = "interface", conflicts_with = "read", help_heading = RADIO)]
     pub set_monitor: bool,
 
     /// Tune the card to these channels in turn, such as 1,6,11,36, or to all that it may use; between its visits a channel is not heard
-    #[arg(long, value_name = "LIST|all", requires = "interface", help_heading = RADIO)]
+    #[arg(long, value_name = "LIST|all", requires = "interface", conflicts_with = "read", help_heading = RADIO)]
     pub channels: Option<ChannelPlan>,
 
     /// How long to stay on a channel
@@ -112,7 +112,7 @@ pub struct Cli {
     pub flood_limit: u32,
 
     /// Also keep the frames in capture files: so many, each of such a time; the oldest is overwritten
-    #[arg(long, value_name = "12x3600s", requires = "interface", help_heading = RADIO)]
+    #[arg(long, value_name = "12x3600s", requires = "interface", conflicts_with = "read", help_heading = RADIO)]
     pub ring: Option<RingSize>,
 
     /// Keep frames of every kind in these files, not probe requests alone: more work, and other people's traffic

@@ -15,7 +15,7 @@ const MAX_PIECE_UNITS: usize = 700;
 /// The longest list in one message.
 const MAX_LINES: usize = 30;
 /// A reason in that list.
-const MAX_LISTED_UNITS: usize = 100;
+const MAX_LISTED_UNITS: usize = 80;
 
 /// The text of a notice.
 pub(crate) fn text(notice: &Notice, zone: &TimeZone) -> Text {
