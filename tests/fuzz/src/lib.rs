@@ -210,7 +210,7 @@ pub fn heartbeat(input: &[u8]) {
     assert!(said.interfaces.iter().all(|interface| interface.channels.len() <= 256));
     let texts = said.troubles.iter().flat_map(|trouble| [&trouble.kind, &trouble.reason]);
     let texts = texts.chain(said.interfaces.iter().map(|interface| &interface.name)).chain([&said.version]);
-    assert!(texts.into_iter().all(|text| text.chars().count() <= 300));
+    assert!(texts.into_iter().all(|text| text.chars().count() <= 500));
     let written = heartbeat::encode(&said);
     assert_eq!(heartbeat::decode(key, Some(&written)), Ok((sensor, Some(said))));
 }
