@@ -116,11 +116,11 @@ pub struct Cli {
     pub ring: Option<RingSize>,
 
     /// Keep frames of every kind in these files, not probe requests alone: more work, and other people's traffic
-    #[arg(long, requires = "ring", help_heading = RADIO)]
+    #[arg(long, requires = "ring", conflicts_with = "read", help_heading = RADIO)]
     pub ring_all: bool,
 
     /// The directory of these files [default: ring, in the spool's directory]
-    #[arg(long, value_name = "DIR", requires = "ring", help_heading = RADIO)]
+    #[arg(long, value_name = "DIR", requires = "ring", conflicts_with = "read", help_heading = RADIO)]
     pub ring_directory: Option<PathBuf>,
 
     /// Send pseudonyms in the place of these addresses; nobody without the key on this sensor can tell whose they are
@@ -376,6 +376,8 @@ mod tests {
             "--read a --spool --fcs maybe",
             "--read a --spool --spool-bytes 1GB",
             "--read a --spool --set-monitor",
+            "--read a --spool --ring-all",
+            "--read a --spool --ring-directory dir",
             "--interface wlan0 --spool --channels one",
             "--interface wlan0 --spool --dwell 1ms",
             "--interface wlan0 --spool --ring 12",
