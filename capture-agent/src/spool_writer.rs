@@ -84,8 +84,6 @@ struct State {
 /// How the spool is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpoolStatus {
-    /// The offset of the newest probe request on the disk since the start; 0 for none.
-    pub newest: i64,
     /// The offset up to which Kafka has acknowledged them.
     pub acknowledged: i64,
     /// Records that were dropped since the start: by the spool's bounds, or because neither disk nor memory could hold them.
@@ -304,7 +302,6 @@ impl Intake {
     pub fn status(&self) -> SpoolStatus {
         let state = self.shared.lock();
         SpoolStatus {
-            newest: state.newest,
             acknowledged: state.acknowledged,
             dropped: state.dropped + state.lost,
             trouble: state.trouble.clone(),
