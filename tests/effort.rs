@@ -15,7 +15,7 @@ const NOW_MS: i64 = 1_795_000_000_000;
 #[tokio::test]
 async fn a_batch_costs_one_write_an_item_and_nothing_when_it_comes_again() {
     let template = Template::read().unwrap();
-    let mapping = template.mapping("AggregateMapping").unwrap();
+    let mapping = template.mapping("AggregateBlueMapping").unwrap();
     let context = aggregate::Context {
         table: Embedded::open(None, &template).unwrap().table(),
         group: "aggregate".to_owned(),

@@ -70,7 +70,7 @@ fn the_forms_are_equal_field_by_field() {
 fn the_forms_give_equal_tables() {
     let Some(captures) = shared("captures") else { return };
     let forms = all_forms(&captures);
-    let mapping = Template::read().unwrap().mapping("AggregateMapping").unwrap();
+    let mapping = Template::read().unwrap().mapping("AggregateBlueMapping").unwrap();
     let table = |records: &mut dyn Iterator<Item = String>| folded(&mapping, records);
 
     let ours = table(&mut forms.iter().map(|forms| forms.ours.clone()));
@@ -98,7 +98,7 @@ fn the_line_without_a_frame_is_no_probe_request_and_costs_no_invocation() {
     let line = through_jq(INDEX_LINE);
     assert_eq!(line, r#"{"timestamp":null}"#);
     assert_eq!(record::decode(line.as_bytes()).unwrap(), Record::NotAProbeRequest);
-    let mapping = Template::read().unwrap().mapping("AggregateMapping").unwrap();
+    let mapping = Template::read().unwrap().mapping("AggregateBlueMapping").unwrap();
     assert!(!mapping.filters.iter().any(|filter| filter.passes(line.as_bytes())));
     // a frame passes in every form that it can have
     for subtype in ["4", "0x0004"] {

@@ -91,8 +91,9 @@ impl Stage {
         let dynamodb = Dynamodb::start(runtime.handle());
         let table = Proxy::start(runtime.handle(), dynamodb.endpoint());
         let invoke = Proxy::start(runtime.handle(), &lambda.endpoint());
-        let mapping =
-            Template::read().and_then(|template| template.mapping("AggregateMapping")).expect("a mapping");
+        let mapping = Template::read()
+            .and_then(|template| template.mapping("AggregateBlueMapping"))
+            .expect("a mapping");
         let stage = Self {
             kafka,
             lambda,

@@ -14,10 +14,9 @@ async fn main() -> anyhow::Result<()> {
         let report = handle(&event.payload, context).await?;
         runtime::metrics::emit(
             "aggregate",
+            &[("RecordsFolded", report.folded), ("RecordsQuarantined", report.quarantined)],
             &[
-                ("RecordsFolded", report.folded),
                 ("RecordsIgnored", report.ignored),
-                ("RecordsQuarantined", report.quarantined),
                 ("ItemsRead", report.effort.reads),
                 ("ItemsWritten", report.effort.writes),
                 ("WritesRefused", report.effort.refusals),

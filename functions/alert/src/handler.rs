@@ -49,6 +49,10 @@ pub struct Report {
     pub opened: u64,
     /// Messages of the watchdog that were made.
     pub noticed: u64,
+    /// Whether the schedule has called.
+    pub is_round: bool,
+    /// Event source mappings that are not enabled, or have a problem; `None` when it was not looked, or AWS did not tell.
+    pub mappings_in_trouble: Option<u64>,
     /// What went out.
     pub delivered: Delivered,
 }
@@ -59,7 +63,7 @@ impl Context {
 
     /// The context that the function's environment describes: `TABLE_NAME`, `CONSUMER_GROUP`, `AGGREGATE_GROUP` (whose progress says what
     /// is counted), `TELEGRAM_SECRET` (name or ARN of the secret that is the bot's token), and if they are to differ from what is usual
-    /// `TELEGRAM_API_URL`, `TIME_ZONE` (UTC) and `MAX_AGE_HOURS`. `WATCHED_FUNCTIONS` has the watchdog look at the event source mappings
+    /// `TELEGRAM_API_URL`, `TIME_ZONE` (UTC), `MAX_AGE_HOURS` and `PCAP_TOPIC` (the topic whose offsets sensors tell). `WATCHED_FUNCTIONS` has the watchdog look at the event source mappings
     /// of these functions (with commas) and of this one, `INGEST_STALLED_AFTER_MINUTES` at how old the newest record is. The table is
     /// reached for only when that is complete.
     ///
@@ -77,10 +81,14 @@ impl Context {
         let max_age_hours = environment.optional("MAX_AGE_HOURS").unwrap_or(Self::MAX_AGE_HOURS);
         let mut watched = environment.list::<String>("WATCHED_FUNCTIONS");
         let own_name = environment.optional::<String>("AWS_LAMBDA_FUNCTION_NAME");
+        let pcap_topic = environment.optional::<String>("PCAP_TOPIC");
         let stalled_after = environment.optional::<std::num::NonZeroU32>("INGEST_STALLED_AFTER_MINUTES");
         environment.check()?;
         let mut watchdog = Watchdog::of(aggregate_group);
         watchdog.settings.ingest_stalled_after_ms = stalled_after.map(|minutes| minutes_ms(minutes.get()));
+        if let Some(topic) = pcap_topic {
+            watchdog.pcap_topic = topic;
+        }
         if !watched.is_empty() {
             // its own name, too, would be a circle in the template
             watched.extend(own_name);
@@ -161,7 +169,7 @@ async fn round(context: &Context) -> Result<Report, Error> {
         tracing::warn!(error = runtime::log::with_causes(error), "the watchdog could not look at everything");
     });
     let mut delivered = match &made {
-        Ok(made) => context.post.deliver(made).await.unwrap_or_else(|error| {
+        Ok(made) => context.post.deliver(&made.messages).await.unwrap_or_else(|error| {
             let error = runtime::log::with_causes(&error);
             tracing::warn!(error, "messages of the watchdog have to wait");
             Delivered::default()
@@ -169,8 +177,10 @@ async fn round(context: &Context) -> Result<Report, Error> {
         Err(_in_the_log) => Delivered::default(),
     };
     delivered += context.post.round().await?;
-    let noticed = made?.len() as u64;
-    Ok(Report { noticed, delivered, ..Report::default() })
+    let made = made?;
+    let noticed = made.messages.len() as u64;
+    let mappings_in_trouble = made.mappings_in_trouble;
+    Ok(Report { noticed, delivered, is_round: true, mappings_in_trouble, ..Report::default() })
 }
 
 /// Minutes in milliseconds.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::watchdog::{self, Judgement, News, Reached, Settings, Way};
+use domain::watchdog::{self, Judgement, Mapping, News, Reached, Settings, Way, is_in_trouble};
 use state::chats::{self, Chat};
 use state::messages::{self, Content, Destination, Ingest, Message, MessageId, Notice};
 use state::progress::{self, Position, Progress};
@@ -17,8 +17,6 @@ use state::{Error, Table, generation};
 
 use crate::event_source_mappings::EventSourceMappings;
 
-/// The topic whose offsets sensors tell. A spool that is read directly has its id behind that.
-const PCAP: &str = "pcap";
 /// A record that came so much later than a sensor's last heartbeat came from elsewhere, in milliseconds.
 const MINUTE_MS: i64 = 60 * 1000;
 /// A chat that became another, which became another …
@@ -33,8 +31,19 @@ pub struct Watchdog {
     /// requests that name no network, and the progress stands still meanwhile. What an agent writes are all probe requests, and
     /// `aggregate` is given each.
     pub aggregate_group: String,
+    /// The topic whose offsets sensors tell. A spool that is read directly has its id behind that.
+    pub pcap_topic: String,
     /// What feeds the functions, where AWS can be asked.
     pub mappings: Option<EventSourceMappings>,
+}
+
+/// What came of a round.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// The messages that were made, which are due.
+    pub(crate) messages: Vec<(Destination, MessageId)>,
+    /// Event source mappings that are not enabled, or have a problem; `None` when it was not looked, or AWS did not tell.
+    pub(crate) mappings_in_trouble: Option<u64>,
 }
 
 /// What a round works with, as it was read at its beginning.
@@ -51,25 +60,21 @@ impl Watchdog {
     #[must_use]
     pub fn of(aggregate_group: impl Into<String>) -> Self {
         let (settings, aggregate_group) = (Settings::default(), aggregate_group.into());
-        Self { settings, aggregate_group, mappings: None }
+        Self { settings, aggregate_group, pcap_topic: "pcap".to_owned(), mappings: None }
     }
 
-    /// Looks at everything that is due to be looked at. The messages that were made, which are due.
+    /// Looks at everything that is due to be looked at.
     ///
     /// # Errors
     /// When the table does not answer: what was not made is made in the next round.
-    pub(crate) async fn round(
-        &self,
-        table: &Table,
-        now_ms: fn() -> i64,
-    ) -> Result<Vec<(Destination, MessageId)>, Error> {
+    pub(crate) async fn round(&self, table: &Table, now_ms: fn() -> i64) -> Result<Made, Error> {
         let mut remembered: BTreeMap<Subject, Remembered> =
             state::watchdog::all(table).await?.into_iter().map(|one| (one.subject.clone(), one)).collect();
         let now_ms = now_ms();
         let (sensors, given_up) = sensors::with_given_up(table, now_ms).await?;
         let is_asked = self.settings.ingest_stalled_after_ms.is_some() || self.mappings.is_some();
         if sensors.is_empty() && remembered.is_empty() && !is_asked {
-            return Ok(Vec::new());
+            return Ok(Made::default());
         }
         let group = generation::consumer_group(&self.aggregate_group, generation::serving(table).await?);
         let positions = progress::of_group(table, &group).await?;
@@ -79,50 +84,59 @@ impl Watchdog {
 
         // what goes wrong with one must not hold up the others
         let mut outcome = Ok(());
-        let mut made = Vec::new();
+        let mut messages = Vec::new();
         for sensor in &sensors {
             let subject = Subject::Sensor(sensor.heartbeat.sensor.clone());
             let one = remembered.remove(&subject).unwrap_or_else(|| Remembered::nothing(subject));
             let judged = round.go_on(one, async |one| round.judge_sensor(sensor, &sensors, one)).await;
-            outcome = outcome.and(judged.map(|messages| made.extend(messages)));
+            outcome = outcome.and(judged.map(|made| messages.extend(made)));
         }
         let way = remembered.remove(&Subject::Way).unwrap_or_else(|| Remembered::nothing(Subject::Way));
-        let judged =
-            round.go_on(way, async |way| self.judge_way(&round, &sensors, &positions, way).await).await;
-        outcome = outcome.and(judged.map(|messages| made.extend(messages)));
+        let mut mappings_in_trouble = None;
+        let judge_way = async |way: &mut Remembered| {
+            let mappings = match &self.mappings {
+                Some(mappings) => mappings.look().await,
+                None => Some(Vec::new()), // none is watched
+            };
+            if self.mappings.is_some() {
+                let troubled =
+                    |mappings: Vec<_>| mappings.iter().filter(|it| is_in_trouble(it, now_ms)).count();
+                mappings_in_trouble = mappings.clone().map(|mappings| troubled(mappings) as u64);
+            }
+            self.judge_way(&round, &sensors, &positions, mappings.as_deref(), way)
+        };
+        let judged = round.go_on(way, judge_way).await;
+        outcome = outcome.and(judged.map(|made| messages.extend(made)));
         // Sensors that are no more. One that was given up may be heard again, and then it is well again for those who were told.
         let is_given_up =
             |subject: &Subject| matches!(subject, Subject::Sensor(name) if given_up.contains(name));
         for gone in remembered.into_values().filter(|gone| !is_given_up(&gone.subject)) {
             outcome = outcome.and(gone.forget(table).await.map(drop));
         }
-        outcome.map(|()| made)
+        outcome.map(|()| Made { messages, mappings_in_trouble })
     }
 
-    async fn judge_way(
+    fn judge_way(
         &self,
         round: &Round<'_>,
         sensors: &[Sensor],
         positions: &[Position],
+        mappings: Option<&[Mapping]>,
         way: &mut Remembered,
     ) -> Judgement {
         let Round { settings, now_ms, newest, .. } = *round;
-        let mappings = match &self.mappings {
-            Some(mappings) => mappings.look().await,
-            None => Some(Vec::new()), // none is watched
-        };
         let seen = Way {
             delivered: delivered(sensors, settings, now_ms),
             reached: positions
                 .iter()
-                .filter(|at| at.topic == PCAP)
+                .filter(|at| at.topic == self.pcap_topic)
                 .map(|at| {
                     let Progress { life, through, timestamp: newest, .. } = at.progress;
                     (at.partition, Reached { life, through, newest })
                 })
                 .collect(),
             newest,
-            mappings: mappings.as_deref(),
+            mappings,
         };
         way.memory.aim(&seen, now_ms);
         watchdog::judge_way(&seen, &way.memory, settings, now_ms)

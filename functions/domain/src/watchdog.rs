@@ -509,6 +509,12 @@ fn kinds_of(mapping: &Mapping) -> [String; 2] {
 }
 
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html>
+/// Whether an event source mapping is not enabled, or has a problem.
+#[must_use]
+pub fn is_in_trouble(mapping: &Mapping, now_ms: i64) -> bool {
+    judge_mapping(mapping, now_ms).is_some()
+}
+
 fn judge_mapping(mapping: &Mapping, now_ms: i64) -> Option<Condition> {
     let Mapping { function, topic, state, last_result } = mapping;
     let Some(topic) = topic else {

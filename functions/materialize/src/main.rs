@@ -16,13 +16,13 @@ async fn main() -> anyhow::Result<()> {
         let report = handle(&event.payload, context).await?;
         runtime::metrics::emit(
             "materialize",
+            &[("RecordsQuarantined", report.quarantined)],
             &[
                 ("RecordsListed", report.listed),
                 ("RecordsDeleted", report.deleted),
                 ("DocumentsTold", report.documents),
                 ("HeartbeatsTold", report.sensors),
                 ("RecordsIgnored", report.ignored),
-                ("RecordsQuarantined", report.quarantined),
                 ("ItemsRead", report.effort.reads),
                 ("ItemsWritten", report.effort.writes),
                 ("WritesRefused", report.effort.refusals),

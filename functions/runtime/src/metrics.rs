@@ -8,27 +8,32 @@ use serde_json::{Map, Value, json};
 /// The namespace of all metrics.
 const NAMESPACE: &str = "Probegram";
 
-/// Writes the counts of one invocation. `function` is the only dimension, so the number of metrics is bounded.
-pub fn emit(function: &str, counts: &[(&str, u64)]) {
+/// Writes the counts of one invocation. Those of `metrics` become metrics of CloudWatch, each of which costs USD 0.30 a month beyond the
+/// first ten of an account (2026-11), so they are those that an alarm or the dashboard needs; `details` stand in the same line of the log,
+/// where Logs Insights counts them. The function's name is the only dimension, so that the number of metrics is bounded; `function` is what it is
+/// called where Lambda does not say.
+pub fn emit(function: &str, metrics: &[(&str, u64)], details: &[(&str, u64)]) {
+    let name = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|_not_on_lambda| function.to_owned());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let line = line(function, counts, u64::try_from(now.as_millis()).unwrap_or(0));
+    let line = line(&name, metrics, details, u64::try_from(now.as_millis()).unwrap_or(0));
     if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
         tracing::warn!(%error, "the metrics of this invocation could not be written");
     }
 }
 
-fn line(function: &str, counts: &[(&str, u64)], now_ms: u64) -> Value {
-    let metrics: Vec<Value> = counts.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
+fn line(function: &str, metrics: &[(&str, u64)], details: &[(&str, u64)], now_ms: u64) -> Value {
+    let declared: Vec<Value> =
+        metrics.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
     let mut line = Map::new();
     line.insert(
         "_aws".to_owned(),
         json!({
             "Timestamp": now_ms,
-            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": metrics}],
+            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": declared}],
         }),
     );
     line.insert("Function".to_owned(), json!(function));
-    line.extend(counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))));
+    line.extend(metrics.iter().chain(details).map(|(name, count)| ((*name).to_owned(), json!(count))));
     Value::Object(line)
 }
 
@@ -39,13 +44,14 @@ mod tests {
     #[test]
     fn a_line_has_the_embedded_metric_format() {
         assert_eq!(
-            line("aggregate", &[("RecordsFolded", 3)], 1_584_802_202_655),
+            line("aggregate", &[("RecordsFolded", 3)], &[("ItemsRead", 7)], 1_584_802_202_655),
             json!({
                 "_aws": {"Timestamp": 1_584_802_202_655_u64, "CloudWatchMetrics": [{
                     "Namespace": "Probegram", "Dimensions": [["Function"]],
                     "Metrics": [{"Name": "RecordsFolded", "Unit": "Count"}]}]},
                 "Function": "aggregate",
-                "RecordsFolded": 3
+                "RecordsFolded": 3,
+                "ItemsRead": 7
             })
         );
     }

@@ -189,7 +189,7 @@ impl Effort {
 
 /// The batches of all partitions.
 fn events(is_keyed: bool) -> Vec<Box<RawValue>> {
-    let mut mapping = Template::read().unwrap().mapping("AggregateMapping").unwrap();
+    let mut mapping = Template::read().unwrap().mapping("AggregateBlueMapping").unwrap();
     mapping.filters.clear();
     let now_ms = runtime::clock::now_ms();
     let mut random = fastrand::Rng::with_seed(6);

@@ -255,6 +255,7 @@ mod tests {
 
     fn mapping(batch_size: usize) -> EventSourceMapping {
         EventSourceMapping {
+            function: "aggregate".to_owned(),
             topic: "pcap".to_owned(),
             consumer_group: "group".to_owned(),
             batch_size,

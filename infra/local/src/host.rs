@@ -97,7 +97,7 @@ impl Mappings {
             anyhow::Ok(mapping)
         };
         Ok(Self {
-            aggregate: mapping("AggregateMapping")?,
+            aggregate: mapping("AggregateBlueMapping")?,
             materialize: [
                 (mapping("WatchListMapping")?, &topics.watch_list),
                 (mapping("ClientsMapping")?, &topics.clients),
@@ -107,7 +107,7 @@ impl Mappings {
             .map(|(mapping, topic)| EventSourceMapping { topic: topic.clone(), ..mapping })
             .into(),
             topics,
-            materialize_prefix: template.variable("Materialize", "CONSUMER_GROUP_PREFIX")?,
+            materialize_prefix: template.variable("MaterializeFunction", "CONSUMER_GROUP_PREFIX")?,
             alert: mapping("AlertMapping")?,
         })
     }

@@ -26,7 +26,7 @@ const SHOWN_CHARACTERS: usize = 200;
 pub async fn run(options: Quarantine) -> anyhow::Result<ExitCode> {
     let template = Template::read()?;
     let opened = table_socket::open(&options.which, &template).await?;
-    let group = template.mapping("AggregateMapping")?.consumer_group;
+    let group = template.mapping("AggregateBlueMapping")?.consumer_group;
     let zone = options.time_zone.map_or_else(TimeZone::system, |zone| zone.0);
     let topics = topics(&opened.table, &group, &options.topic).await?;
     let now_ms = runtime::clock::now_ms();

@@ -1,22 +1,29 @@
 //! What stands in `template.yaml`: the table and the event source mappings. Compiled in, so that this machine and AWS cannot
-//! differ.
+//! differ; or as CloudFormation has it, for a stack.
+
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value, json};
 
+use crate::embedded;
 use crate::filter::Filter;
+use crate::intrinsic::Stack;
+use crate::short_form;
 
 const TEMPLATE: &str = include_str!("../../../template.yaml");
 
-/// The template's resources.
+/// The template's resources, as a stack has them.
 #[derive(Debug)]
 pub struct Template {
-    resources: Value,
+    resources: Map<String, Value>,
 }
 
 /// How a function is fed from a topic. <https://docs.aws.amazon.com/lambda/latest/dg/with-kafka.html>
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventSourceMapping {
+    /// The function that it feeds.
+    pub function: String,
     /// The one topic that it reads.
     pub topic: String,
     /// The consumer group that it reads with.
@@ -30,13 +37,36 @@ pub struct EventSourceMapping {
 }
 
 impl Template {
-    /// Reads the template that was compiled in.
+    /// Reads the template that was compiled in, with its defaults: consumer groups have the name of the table that is embedded.
     ///
     /// # Errors
     /// When it is no template: a mistake of ours, that a test finds.
     pub fn read() -> anyhow::Result<Self> {
-        let template: Value = serde_saphyr::from_str(TEMPLATE).context("template.yaml is not YAML")?;
-        Ok(Self { resources: template.get("Resources").context("template.yaml has no Resources")?.clone() })
+        let physical = BTreeMap::from([("StateTable".to_owned(), embedded::TABLE.to_owned())]);
+        // a Kafka here is as little Amazon's as Confluent's is
+        let parameters = BTreeMap::from([("KafkaProvider".to_owned(), "confluent".to_owned())]);
+        Self::of_stack(TEMPLATE, &parameters, &physical).context("in template.yaml")
+    }
+
+    /// Reads a template, in YAML or JSON, as a stack has it: with the values of its parameters, and the names of its resources
+    /// (physical ids by logical ids).
+    ///
+    /// # Errors
+    /// When it is no template, or uses functions that none of ours does.
+    pub fn of_stack(
+        text: &str,
+        parameters: &BTreeMap<String, String>,
+        physical: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        let document = short_form::read(text)?;
+        Ok(Self { resources: Stack::new(&document, parameters, physical).resources()? })
+    }
+
+    /// The names and properties of the resources of a type.
+    pub fn of_type(&self, kind: &str) -> impl Iterator<Item = (&str, &Value)> {
+        let is_of_type = move |resource: &Value| resource.get("Type").and_then(Value::as_str) == Some(kind);
+        let there = self.resources.iter().filter(move |(_, resource)| is_of_type(resource));
+        there.filter_map(|(name, resource)| Some((name.as_str(), resource.get("Properties")?)))
     }
 
     /// The table as a `CreateTable` request, and the attribute that its TTL looks at.
@@ -84,9 +114,17 @@ impl Template {
                 filter.get("Pattern").and_then(Value::as_str).context("a filter has no pattern")?.parse()
             })
             .collect::<anyhow::Result<_>>()?;
+        let function = properties.get("FunctionName").and_then(Value::as_str);
+        let groups = ["AmazonManagedKafkaEventSourceConfig", "SelfManagedKafkaEventSourceConfig"]
+            .map(|source| properties.pointer(&format!("/{source}/ConsumerGroupId")).and_then(Value::as_str));
+        let consumer_group = match groups {
+            [Some(group), None] | [None, Some(group)] => group.to_owned(),
+            _ => bail!("{resource} has no ConsumerGroupId, or more than one"),
+        };
         Ok(EventSourceMapping {
+            function: function.with_context(|| format!("{resource} feeds no function"))?.to_owned(),
             topic,
-            consumer_group: consumer_group(properties)?,
+            consumer_group,
             batch_size: usize::try_from(number("BatchSize")?)?,
             window_s: number("MaximumBatchingWindowInSeconds")?,
             filters,
@@ -111,35 +149,13 @@ impl Template {
     }
 }
 
-/// The consumer group, which stands once for each kind of cluster: the same in all.
-fn consumer_group(properties: &Value) -> anyhow::Result<String> {
-    let mut groups: Vec<&str> = Vec::new();
-    let mut rest = vec![properties];
-    while let Some(value) = rest.pop() {
-        match value {
-            Value::Object(fields) => {
-                groups.extend(fields.get("ConsumerGroupId").and_then(Value::as_str));
-                rest.extend(fields.values());
-            }
-            Value::Array(values) => rest.extend(values),
-            _ => {}
-        }
-    }
-    groups.dedup();
-    match groups.as_slice() {
-        [group] => Ok((*group).to_owned()),
-        [] => bail!("the mapping has no ConsumerGroupId"),
-        _ => bail!("the mapping has more than one ConsumerGroupId"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_mapping_of_aggregate_is_read_from_the_template() {
-        let mapping = Template::read().unwrap().mapping("AggregateMapping").unwrap();
+        let mapping = Template::read().unwrap().mapping("AggregateBlueMapping").unwrap();
         assert_eq!(
             (mapping.topic.as_str(), mapping.consumer_group.as_str()),
             ("pcap", "probegram-aggregate")
@@ -169,29 +185,32 @@ mod tests {
     #[test]
     fn no_mapping_may_skip_records() {
         let template = Template::read().unwrap();
-        let mappings = template.resources.as_object().unwrap().iter();
-        let mappings = mappings.filter(|(_, resource)| resource["Type"] == "AWS::Lambda::EventSourceMapping");
-        let names: Vec<&String> = mappings.map(|(name, _)| name).collect();
-        assert!(!names.is_empty());
+        let names: Vec<&str> =
+            template.of_type("AWS::Lambda::EventSourceMapping").map(|(name, _)| name).collect();
+        assert_eq!(names.len(), 6);
         for name in names {
             template.mapping(name).unwrap();
         }
-        let lossy = json!({"X": {"Properties": {"Topics": ["pcap"], "MaximumRetryAttempts": 3}}});
-        let why = Template { resources: lossy }.mapping("X").unwrap_err().to_string();
+        let lossy =
+            r#"{"Resources": {"X": {"Properties": {"Topics": ["pcap"], "MaximumRetryAttempts": 3}}}}"#;
+        let lossy = Template::of_stack(lossy, &BTreeMap::new(), &BTreeMap::new()).unwrap();
+        let why = lossy.mapping("X").unwrap_err().to_string();
         assert!(why.contains("MaximumRetryAttempts"), "{why}");
     }
 
     #[test]
     fn the_consumer_group_of_mapping_and_function_is_the_same() {
         let template = Template::read().unwrap();
-        for (function, mapping) in [("Aggregate", "AggregateMapping"), ("Alert", "AlertMapping")] {
+        for (function, mapping) in
+            [("AggregateBlueFunction", "AggregateBlueMapping"), ("AlertFunction", "AlertMapping")]
+        {
             let group = template.mapping(mapping).unwrap().consumer_group;
             assert_eq!(template.variable(function, "CONSUMER_GROUP").unwrap(), group);
         }
-        let counted = template.mapping("AggregateMapping").unwrap().consumer_group;
-        assert_eq!(template.variable("Alert", "AGGREGATE_GROUP").unwrap(), counted);
+        let counted = template.mapping("AggregateBlueMapping").unwrap().consumer_group;
+        assert_eq!(template.variable("AlertFunction", "AGGREGATE_GROUP").unwrap(), counted);
         let topics = materialize::Topics::default();
-        let prefix = template.variable("Materialize", "CONSUMER_GROUP_PREFIX").unwrap();
+        let prefix = template.variable("MaterializeFunction", "CONSUMER_GROUP_PREFIX").unwrap();
         for (mapping, topic) in [
             ("WatchListMapping", topics.watch_list),
             ("ClientsMapping", topics.clients),
