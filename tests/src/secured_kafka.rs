@@ -23,6 +23,8 @@ pub const WRITER: &str = "writer";
 pub const READER: &str = "reader";
 /// May see all topics and write to none, so that not even a producer's id is given to it.
 pub const WATCHER: &str = "watcher";
+/// May read every topic, as a member of any group: the event source mappings of functions.
+pub const FUNCTIONS: &str = "functions";
 /// May nothing.
 pub const STRANGER: &str = "stranger";
 /// The topic that [`READER`] may write to.
@@ -118,7 +120,7 @@ fn settings(home: &Path, certificates: &Path, ports: &[(Listener, Port)]) -> Set
         LISTENERS.iter().map(|(_, name, protocol)| format!(",{name}:{protocol}")).collect();
     let scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
     let bearer = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";";
-    let plain: String = [WRITER, READER, WATCHER, STRANGER]
+    let plain: String = [WRITER, READER, WATCHER, FUNCTIONS, STRANGER]
         .iter()
         .map(|user| format!(" user_{user}=\"{PASSWORD}\""))
         .collect();
@@ -156,7 +158,7 @@ fn settings(home: &Path, certificates: &Path, ports: &[(Listener, Port)]) -> Set
     }
     let mut format = Vec::new();
     for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        for user in [WRITER, READER, WATCHER, STRANGER] {
+        for user in [WRITER, READER, WATCHER, FUNCTIONS, STRANGER] {
             format.push("--add-scram".to_owned());
             format.push(format!("{mechanism}=[name={user},password={PASSWORD}]"));
         }
@@ -245,6 +247,7 @@ fn run(command: &mut Command) {
 /// binding cannot, and a JVM for it would take a second and a half.
 fn allow(bootstrap_servers: &str) {
     const TOPIC: i8 = 2;
+    const GROUP: i8 = 3;
     const LITERAL: i8 = 3;
     const ALLOW: i8 = 3;
     const READ: i8 = 3;
@@ -252,14 +255,16 @@ fn allow(bootstrap_servers: &str) {
     const DESCRIBE: i8 = 8;
     let iam = format!("iam-{}", AWS_KEY.0);
     let rights = [
-        (WRITER, "*", WRITE),
-        ("CN=sensor", "*", WRITE),
-        ("token-bearer", "*", WRITE),
-        (&iam, "*", WRITE),
-        (&iam, "*", READ),
-        (READER, FREE_TOPIC, WRITE),
-        (READER, "*", DESCRIBE),
-        (WATCHER, "*", DESCRIBE),
+        (WRITER, TOPIC, "*", WRITE),
+        ("CN=sensor", TOPIC, "*", WRITE),
+        ("token-bearer", TOPIC, "*", WRITE),
+        (&iam, TOPIC, "*", WRITE),
+        (&iam, TOPIC, "*", READ),
+        (READER, TOPIC, FREE_TOPIC, WRITE),
+        (READER, TOPIC, "*", DESCRIBE),
+        (WATCHER, TOPIC, "*", DESCRIBE),
+        (FUNCTIONS, TOPIC, "*", READ),
+        (FUNCTIONS, GROUP, "*", READ),
     ];
     let text = |into: &mut Vec<u8>, text: &str| {
         into.extend(i16::try_from(text.len()).expect("a short text").to_be_bytes());
@@ -271,9 +276,9 @@ fn allow(bootstrap_servers: &str) {
     request.extend(7_i32.to_be_bytes()); // which answer is whose
     text(&mut request, "probegram-tests");
     request.extend(i32::try_from(rights.len()).expect("a few").to_be_bytes());
-    for (user, topic, operation) in rights {
-        request.extend(TOPIC.to_be_bytes());
-        text(&mut request, topic);
+    for (user, kind, name, operation) in rights {
+        request.extend(kind.to_be_bytes());
+        text(&mut request, name);
         request.extend(LITERAL.to_be_bytes());
         text(&mut request, &format!("User:{user}"));
         text(&mut request, "*"); // from any host

@@ -364,6 +364,11 @@ impl Telegram {
         });
     }
 
+    /// Lets webhooks be HTTP APIs of AWS, which are reached at what stands for it on this machine.
+    pub fn reach_aws_at(&self, endpoint: &str) {
+        self.with(|state| state.aws = Some(endpoint.to_owned()));
+    }
+
     /// From now on the bot may write and edit so many messages in a chat in this time, and in a group no more than 20 a minute.
     ///
     /// # Panics

@@ -49,10 +49,8 @@ pub struct Report {
     pub opened: u64,
     /// Messages of the watchdog that were made.
     pub noticed: u64,
-    /// Whether the schedule has called.
-    pub is_round: bool,
-    /// Event source mappings that are not enabled, or have a problem; `None` when it was not looked, or AWS did not tell.
-    pub mappings_in_trouble: Option<u64>,
+    /// Event source mappings that are not enabled, or have a problem.
+    pub mappings_in_trouble: u64,
     /// What went out.
     pub delivered: Delivered,
 }
@@ -180,7 +178,7 @@ async fn round(context: &Context) -> Result<Report, Error> {
     let made = made?;
     let noticed = made.messages.len() as u64;
     let mappings_in_trouble = made.mappings_in_trouble;
-    Ok(Report { noticed, delivered, is_round: true, mappings_in_trouble, ..Report::default() })
+    Ok(Report { noticed, delivered, mappings_in_trouble, ..Report::default() })
 }
 
 /// Minutes in milliseconds.

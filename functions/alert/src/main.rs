@@ -14,16 +14,14 @@ async fn main() -> anyhow::Result<()> {
         &Context::try_from_env(async |name| Table::connect(&runtime::aws::config().await, name)).await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
         let report = handle(&event.payload, context).await?;
-        let mut metrics = vec![
-            ("EpisodesOpened", report.opened),
-            ("MessagesSent", report.delivered.sent),
-            ("MessagesDropped", report.delivered.dropped),
-        ];
-        metrics.extend(report.is_round.then_some(("Rounds", 1)));
-        metrics.extend(report.mappings_in_trouble.map(|mappings| ("MappingsInTrouble", mappings)));
         runtime::metrics::emit(
             "alert",
-            &metrics,
+            &[
+                ("EpisodesOpened", report.opened),
+                ("MessagesSent", report.delivered.sent),
+                ("MessagesDropped", report.delivered.dropped),
+                ("MappingsInTrouble", report.mappings_in_trouble),
+            ],
             &[
                 ("RecordsMatched", report.matched),
                 ("RecordsTooOld", report.too_old),

@@ -42,8 +42,8 @@ pub struct Watchdog {
 pub(crate) struct Made {
     /// The messages that were made, which are due.
     pub(crate) messages: Vec<(Destination, MessageId)>,
-    /// Event source mappings that are not enabled, or have a problem; `None` when it was not looked, or AWS did not tell.
-    pub(crate) mappings_in_trouble: Option<u64>,
+    /// Event source mappings that are not enabled, or have a problem; 0 when it was not looked, or AWS did not tell.
+    pub(crate) mappings_in_trouble: u64,
 }
 
 /// What a round works with, as it was read at its beginning.
@@ -92,17 +92,14 @@ impl Watchdog {
             outcome = outcome.and(judged.map(|made| messages.extend(made)));
         }
         let way = remembered.remove(&Subject::Way).unwrap_or_else(|| Remembered::nothing(Subject::Way));
-        let mut mappings_in_trouble = None;
+        let mut mappings_in_trouble = 0;
         let judge_way = async |way: &mut Remembered| {
             let mappings = match &self.mappings {
                 Some(mappings) => mappings.look().await,
                 None => Some(Vec::new()), // none is watched
             };
-            if self.mappings.is_some() {
-                let troubled =
-                    |mappings: Vec<_>| mappings.iter().filter(|it| is_in_trouble(it, now_ms)).count();
-                mappings_in_trouble = mappings.clone().map(|mappings| troubled(mappings) as u64);
-            }
+            let troubled = mappings.iter().flatten().filter(|mapping| is_in_trouble(mapping, now_ms));
+            mappings_in_trouble = troubled.count() as u64;
             self.judge_way(&round, &sensors, &positions, mappings.as_deref(), way)
         };
         let judged = round.go_on(way, judge_way).await;

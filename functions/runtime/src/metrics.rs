@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 const NAMESPACE: &str = "Probegram";
 
 /// Writes the counts of one invocation. Those of `metrics` become metrics of CloudWatch, each of which costs USD 0.30 a month beyond the
-/// first ten of an account (2026-11), so they are those that an alarm or the dashboard needs; `details` stand in the same line of the log,
+/// first ten of an account (2026-11), by the hours in which it is sent: so they are those that an alarm or the dashboard needs, and none is
+/// sent that is 0. `details` stand in the same line of the log,
 /// where Logs Insights counts them. The function's name is the only dimension, so that the number of metrics is bounded; `function` is what it is
 /// called where Lambda does not say.
 pub fn emit(function: &str, metrics: &[(&str, u64)], details: &[(&str, u64)]) {
@@ -25,13 +26,15 @@ fn line(function: &str, metrics: &[(&str, u64)], details: &[(&str, u64)], now_ms
     let declared: Vec<Value> =
         metrics.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
     let mut line = Map::new();
-    line.insert(
-        "_aws".to_owned(),
-        json!({
-            "Timestamp": now_ms,
-            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": declared}],
-        }),
-    );
+    if !declared.is_empty() {
+        line.insert(
+            "_aws".to_owned(),
+            json!({
+                "Timestamp": now_ms,
+                "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": declared}],
+            }),
+        );
+    }
     line.insert("Function".to_owned(), json!(function));
     line.extend(metrics.iter().chain(details).map(|(name, count)| ((*name).to_owned(), json!(count))));
     Value::Object(line)
@@ -53,6 +56,13 @@ mod tests {
                 "RecordsFolded": 3,
                 "ItemsRead": 7
             })
+        );
+    }
+    #[test]
+    fn what_did_not_happen_is_no_metric() {
+        assert_eq!(
+            line("alert", &[("MessagesSent", 0)], &[("RecordsMatched", 0)], 1),
+            json!({"Function": "alert", "MessagesSent": 0, "RecordsMatched": 0})
         );
     }
 }

@@ -26,6 +26,9 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// them would be lost, and nobody would know whether it was carried out.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// The kinds of updates that the bot asks for: it takes no others. <https://core.telegram.org/bots/api#update>
+pub const ALLOWED_UPDATES: [&str; 3] = ["message", "callback_query", "my_chat_member"];
+
 /// A bot at a Bot API server.
 #[derive(Clone)]
 pub struct Client {
@@ -79,6 +82,35 @@ impl CommandScope {
     }
 }
 
+/// Where updates are posted to. <https://core.telegram.org/bots/api#setwebhook>
+#[derive(Debug)]
+pub struct Webhook<'a> {
+    /// Where: by `https` alone.
+    pub url: &'a str,
+    /// What Telegram says in a header of each update, so that it is known to be Telegram's: 1 to 256 of `A-Z a-z 0-9 _ -`.
+    pub secret_token: &'a SecretString,
+    /// How many updates may be on their way at the same time, 1 to 100.
+    pub max_connections: u8,
+}
+
+/// What Telegram knows of a webhook. <https://core.telegram.org/bots/api#webhookinfo>
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct WebhookInfo {
+    /// Where updates are posted to: empty when there is none.
+    pub url: String,
+    /// How many updates wait for being delivered.
+    pub pending_update_count: u64,
+    /// When the last update could not be delivered, in seconds since 1970.
+    pub last_error_date: Option<i64>,
+    /// Why it could not, in Telegram's words.
+    pub last_error_message: Option<String>,
+    /// How many updates may be on their way at the same time.
+    pub max_connections: Option<u32>,
+    /// The kinds of updates that are posted. Empty: most.
+    #[serde(default)]
+    pub allowed_updates: Vec<String>,
+}
+
 impl Client {
     /// How long the server may keep [`Self::updates`] waiting for news.
     pub const POLL: Duration = Duration::from_secs(25);
@@ -128,9 +160,41 @@ impl Client {
         let parameters = json!({
             "offset": offset,
             "timeout": Self::POLL.as_secs(),
-            "allowed_updates": ["message", "callback_query", "my_chat_member"],
+            "allowed_updates": ALLOWED_UPDATES,
         });
         self.call_within(Self::POLL + Duration::from_secs(10), "getUpdates", &parameters).await
+    }
+
+    /// From now on updates are posted to this webhook, and [`Self::updates`] is refused. In the place of another one this one takes
+    /// over what waits.
+    ///
+    /// # Errors
+    /// [`TelegramError`]; after [`TelegramError::AnswerLost`] it may be set.
+    pub async fn set_webhook(&self, webhook: &Webhook<'_>) -> Result<(), TelegramError> {
+        let parameters = json!({
+            "url": webhook.url,
+            "secret_token": webhook.secret_token.expose_secret(),
+            "max_connections": webhook.max_connections,
+            "allowed_updates": ALLOWED_UPDATES,
+        });
+        self.call::<Value>("setWebhook", &parameters).await.map(drop)
+    }
+
+    /// What Telegram knows of the webhook, set or not. It does not tell the secret token.
+    ///
+    /// # Errors
+    /// [`TelegramError`].
+    pub async fn webhook_info(&self) -> Result<WebhookInfo, TelegramError> {
+        self.call("getWebhookInfo", &json!({})).await
+    }
+
+    /// Updates are posted nowhere any more, and [`Self::updates`] gives them. <https://core.telegram.org/bots/api#deletewebhook>
+    ///
+    /// # Errors
+    /// [`TelegramError`].
+    pub async fn delete_webhook(&self, drop_pending_updates: bool) -> Result<(), TelegramError> {
+        let parameters = json!({"drop_pending_updates": drop_pending_updates});
+        self.call::<Value>("deleteWebhook", &parameters).await.map(drop)
     }
 
     /// Sends a message. Its number in its chat.
@@ -523,6 +587,52 @@ mod tests {
             parameters,
             json!({"offset": 3, "timeout": 25, "allowed_updates": ["message", "callback_query", "my_chat_member"]})
         );
+    }
+
+    #[tokio::test]
+    async fn a_webhook_is_set_for_the_kinds_of_updates_that_are_fetched() {
+        let secret_token = SecretString::from("se-cret_7");
+        let webhook =
+            Webhook { url: "https://bot.example/telegram", secret_token: &secret_token, max_connections: 8 };
+        let (client, answered) = in_process(json!(true));
+        client.set_webhook(&webhook).await.unwrap();
+        client.delete_webhook(true).await.unwrap();
+        drop(client);
+        assert!(!format!("{webhook:?}").contains("se-cret_7"));
+        assert_eq!(
+            answered.await.unwrap(),
+            [
+                (
+                    "setWebhook",
+                    json!({"url": "https://bot.example/telegram", "secret_token": "se-cret_7",
+                        "max_connections": 8, "allowed_updates": ["message", "callback_query", "my_chat_member"]})
+                ),
+                ("deleteWebhook", json!({"drop_pending_updates": true})),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_telegram_knows_of_a_webhook_is_read_set_or_not() {
+        // <https://core.telegram.org/bots/api#webhookinfo>
+        let none = json!({"url": "", "has_custom_certificate": false, "pending_update_count": 0});
+        let (client, _answered) = in_process(none);
+        let info = client.webhook_info().await.unwrap();
+        assert!(info.url.is_empty() && info.allowed_updates.is_empty(), "{info:?}");
+        assert_eq!((info.pending_update_count, info.last_error_date), (0, None));
+
+        let set = json!({"url": "https://bot.example/telegram", "has_custom_certificate": false,
+            "pending_update_count": 3, "max_connections": 8, "ip_address": "192.0.2.7",
+            "last_error_date": 1_587_225_867, "last_error_message": "Wrong response from the webhook: 401 Unauthorized",
+            "last_synchronization_error_date": 1_587_225_800, "allowed_updates": ["message"]});
+        let (client, answered) = in_process(set);
+        let info = client.webhook_info().await.unwrap();
+        assert_eq!((info.pending_update_count, info.max_connections), (3, Some(8)));
+        assert_eq!(info.last_error_date, Some(1_587_225_867));
+        assert_eq!(info.last_error_message.unwrap(), "Wrong response from the webhook: 401 Unauthorized");
+        assert_eq!(info.allowed_updates, ["message"]);
+        drop(client);
+        assert_eq!(answered.await.unwrap(), [("getWebhookInfo", json!({}))]);
     }
 
     #[tokio::test]

@@ -42,6 +42,9 @@ pub enum Command {
     /// Counts the whole log anew while the table goes on serving, compares, and lets the new counts serve
     #[command(after_help = REBUILD_EXAMPLES)]
     Rebuild(Rebuild),
+    /// Feeds the functions of a stack from a Kafka that AWS does not reach
+    #[command(after_help = EVENT_SOURCES_EXAMPLES)]
+    EventSources(EventSources),
     /// Takes the names of devices from an export of a UniFi controller
     #[command(long_about = UNIFI_IMPORT_ABOUT, after_help = UNIFI_IMPORT_EXAMPLES)]
     UnifiImport(UnifiImport),
@@ -70,6 +73,9 @@ const UNIFI_IMPORT_EXAMPLES: &str = "Examples:
   curl -sk -c cookie -d @login.json -H 'Content-Type: application/json' https://unifi:8443/api/login   # {\"username\":…,\"password\":…}
   for p in rest/user stat/device; do curl -sk -b cookie https://unifi:8443/api/s/default/$p | probegram unifi-import -; done
 
+  # into the table of a stack on AWS
+  probegram unifi-import user.json device.json --stack probegram
+
   # to Kafka, from where `materialize` takes it into the table
   probegram unifi-import user.json device.json --bootstrap-servers broker:9092 --kafka-config ~/kafka.properties";
 
@@ -78,7 +84,7 @@ const OWNER_CODE_EXAMPLES: &str = "Examples:
   probegram owner-code
 
   # for a stack on AWS
-  probegram owner-code --dynamodb-endpoint https://dynamodb.eu-west-2.amazonaws.com --table TABLE";
+  probegram owner-code --stack probegram";
 
 const REBUILD_EXAMPLES: &str = "Examples:
   # from the agent's spool, or from Kafka; also while `probegram local` runs. After Ctrl-C it goes on where it was
@@ -92,6 +98,10 @@ const REBUILD_EXAMPLES: &str = "Examples:
   # let the generation before serve again
   probegram rebuild --back";
 
+const EVENT_SOURCES_EXAMPLES: &str = "Examples:
+  # what Lambda's event source mappings would do: for a broker at home, or a stand-in of AWS. Until Ctrl-C
+  probegram event-sources --stack probegram --bootstrap-servers broker:9092";
+
 const TOPICS_EXAMPLES: &str = "Examples:
   # what differs from what Probegram needs; ends with 0 if nothing does, with 1 otherwise
   probegram topics --bootstrap-servers broker:9092
@@ -102,6 +112,9 @@ const TOPICS_EXAMPLES: &str = "Examples:
 const QUARANTINE_EXAMPLES: &str = "Examples:
   # of the last 14 days, also while `probegram local` runs
   probegram quarantine
+
+  # of a stack on AWS
+  probegram quarantine --stack probegram
 
   # the bytes of each record that is kept
   probegram quarantine --days 1 --json | jq -r .value_base64 | base64 -d";
@@ -214,6 +227,10 @@ pub struct WhichTable {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
+    /// The table of this stack on AWS; region and credentials come from the environment, as for the AWS CLI
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["data", "dynamodb_endpoint", "table"])]
+    pub stack: Option<String>,
+
     /// Use the DynamoDB at this endpoint instead; region and credentials come from the environment
     #[arg(long, value_name = "URL", conflicts_with = "data")]
     pub dynamodb_endpoint: Option<String>,
@@ -254,6 +271,22 @@ pub struct Topics {
     /// How many brokers keep a topic that is made [default: as the cluster is set]
     #[arg(long, value_name = "N", requires = "create", value_parser = clap::value_parser!(i32).range(1..=100))]
     pub replication_factor: Option<i32>,
+}
+
+/// Options of `probegram event-sources`.
+#[derive(Debug, Args)]
+pub struct EventSources {
+    /// The stack whose functions are fed, as its own event source mappings say
+    #[arg(long, value_name = "NAME")]
+    pub stack: String,
+
+    /// The cluster's brokers
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub bootstrap_servers: String,
+
+    /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
+    #[arg(long, value_name = "FILE")]
+    pub kafka_config: Option<PathBuf>,
 }
 
 /// Options of `probegram owner-code`.
@@ -362,7 +395,7 @@ pub struct UnifiImport {
     pub which: WhichTable,
 
     /// Write to Kafka at these brokers instead, as Debezium's connector would
-    #[arg(long, value_name = "HOST:PORT,…", conflicts_with_all = ["data", "dynamodb_endpoint"])]
+    #[arg(long, value_name = "HOST:PORT,…", conflicts_with_all = ["data", "dynamodb_endpoint", "stack"])]
     pub bootstrap_servers: Option<String>,
 
     /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …

@@ -65,16 +65,17 @@ struct Failure {
 }
 
 impl Deployed {
-    /// Functions at a Lambda endpoint by their names; region and credentials come from the environment.
-    pub async fn at(endpoint: &str) -> impl Fn(&str) -> Self {
+    /// Functions by their names, at a Lambda endpoint or at that of the environment, which also tells region and credentials.
+    pub async fn at(endpoint: Option<&str>) -> impl Fn(&str) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
             .operation_timeout(LONGEST_INVOCATION)
             .build();
-        let config = runtime::aws::config()
-            .await
-            .into_builder()
-            .endpoint_url(endpoint)
+        let mut config = runtime::aws::config().await.into_builder();
+        if let Some(endpoint) = endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        let config = config
             .timeout_config(timeouts)
             // whoever invokes has pauses of its own
             .retry_config(RetryConfig::disabled())

@@ -332,7 +332,7 @@ pub async fn run(options: Local) -> anyhow::Result<()> {
     let mut host = host.with_ingest_stalled_after(options.ingest_stalled_after);
     let mut api = Bot::Here(Arc::clone(&host.bot));
     if let Some(endpoint) = &options.functions {
-        let function = Deployed::at(endpoint).await;
+        let function = Deployed::at(Some(endpoint)).await;
         api = Bot::Deployed(function("bot"));
         host = host.with_deployed(DeployedFunctions::find(function).await?);
     }

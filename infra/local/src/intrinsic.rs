@@ -108,6 +108,11 @@ impl<'a> Stack<'a> {
                 let list = self.value(list)?.unwrap_or_default();
                 list.get(index).cloned().context("Fn::Select of what the list does not have")?
             }
+            ("Fn::FindInMap", [map, first, second]) => {
+                let (map, first, second) = (self.text(map)?, self.text(first)?, self.text(second)?);
+                let found = self.section("Mappings").and_then(|all| all.get(map)?.get(first)?.get(second));
+                found.cloned().context("Fn::FindInMap of what the map does not have")?
+            }
             ("Fn::GetAtt", [resource, attribute]) => {
                 format!("{}.{}", self.text(resource)?, self.text(attribute)?).into()
             }
@@ -220,6 +225,7 @@ mod tests {
     fn functions_come_to_what_they_mean() {
         let template = json!({
             "Parameters": {"Arn": {"Default": "a:cluster/b/c"}, "Servers": {"Type": "CommaDelimitedList", "Default": "x:1, y:2"}, "N": {"Default": 5}},
+            "Mappings": {"M": {"5": {"x": 7}}},
             "Conditions": {
                 "Has": {"Fn::Not": [{"Fn::Equals": [{"Ref": "Arn"}, ""]}]},
                 "Both": {"Fn::And": [{"Condition": "Has"}, {"Fn::Equals": [{"Ref": "N"}, "5"]}]},
@@ -232,7 +238,8 @@ mod tests {
                     "servers": {"Ref": "Servers"},
                     "gone": {"Fn::If": ["Either", {"Ref": "AWS::NoValue"}, 1]},
                     "joined": {"Fn::Join": [",", ["a", {"Fn::If": ["Has", "b", "c"]}, {"Ref": "AWS::NoValue"}]]},
-                    "arn": {"Fn::GetAtt": ["Table", "Arn"]}
+                    "arn": {"Fn::GetAtt": ["Table", "Arn"]},
+                    "found": {"Fn::FindInMap": ["M", {"Ref": "N"}, "x"]}
                 }},
                 "B": {"Condition": "Nothing", "Properties": {}}
             }
@@ -243,7 +250,7 @@ mod tests {
         assert_eq!(
             there["A"]["Properties"],
             json!({"group": "stack-Table-1-5-${N}", "cluster": "topic/b/c/5", "servers": ["x:1", "y:2"],
-                "joined": "a,b", "arn": "Table.Arn"})
+                "joined": "a,b", "arn": "Table.Arn", "found": 7})
         );
         assert!(!there.contains_key("B"));
         let others = resources(&template, &[("N", "6")]);

@@ -8,6 +8,7 @@
 
 #![recursion_limit = "256"] // the types of the SDK's futures nest deeply
 
+pub mod blue_green;
 pub mod changeover;
 pub mod cli;
 pub mod cluster;
@@ -16,6 +17,7 @@ pub mod demo;
 pub mod directory;
 pub mod embedded;
 pub mod event_source;
+pub mod event_sources;
 pub mod filter;
 pub mod function;
 pub mod host;
@@ -32,6 +34,7 @@ pub mod remote_table;
 pub mod short_form;
 pub mod shutdown;
 pub mod spool_source;
+pub mod stack;
 pub mod table_socket;
 pub mod template;
 pub mod terminal;

@@ -68,6 +68,11 @@ pub async fn set_commands(client: &Client, webhook: &Webhook) {
             return;
         }
     };
+    set_commands_of(client, &chats).await;
+}
+
+/// As [`set_commands`], for these chats.
+pub(crate) async fn set_commands_of(client: &Client, chats: &[chats::Chat]) {
     let for_strangers = [("start", "Begin, or use a code that lets this chat in")];
     let mut outcome = client.set_commands(&for_strangers, CommandScope::Default).await;
     for chat in chats.iter().filter(|chat| chat.is_reached() && chat.id != crate::terminal::CHAT) {

@@ -62,6 +62,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             runtime::log::init_for_people("warn");
             return probegram::rebuild::run(rebuild).await;
         }
+        Command::EventSources(options) => {
+            runtime::log::init_for_people("info,aws_config=warn");
+            return probegram::event_sources::run(options).await;
+        }
         Command::UnifiImport(import) => {
             runtime::log::init_for_people("warn");
             probegram::unifi_import::run(import).await?;

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use state::chats::{self, Role};
+use state::chats::{self, Chat, Role};
 use state::{Table, codes};
 use telegram::Client;
 
@@ -24,17 +24,28 @@ pub async fn run(options: OwnerCode) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether a chat of Telegram owns the bot.
+pub(crate) fn is_owned(chats: &[Chat]) -> bool {
+    let owns = |chat: &Chat| chat.role == Role::Owner && chat.is_reached() && chat.id != terminal::CHAT;
+    chats.iter().any(owns)
+}
+
 /// Prints a new code, and the link that sends it, while no chat of Telegram owns the bot.
 ///
 /// # Errors
 /// When the table does not answer.
 pub async fn print_if_none_owns(table: &Table, client: &Client) -> anyhow::Result<()> {
-    let chats = chats::all(table).await?;
-    let owns =
-        |chat: &chats::Chat| chat.role == Role::Owner && chat.is_reached() && chat.id != terminal::CHAT;
-    if chats.iter().any(owns) {
+    if is_owned(&chats::all(table).await?) {
         return Ok(());
     }
+    print(table, client, "a new start prints a new one").await
+}
+
+/// Prints a new code, the link that sends it, and how one gets another.
+///
+/// # Errors
+/// When the table does not answer.
+pub(crate) async fn print(table: &Table, client: &Client, another: &str) -> anyhow::Result<()> {
     let code = codes::make(table, Role::Owner, runtime::clock::now_ms()).await?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "This bot has no owner yet. To become it, write to it in Telegram: /start {code}")?;
@@ -44,7 +55,7 @@ pub async fn print_if_none_owns(table: &Table, client: &Client) -> anyhow::Resul
             tracing::warn!(error = runtime::log::with_causes(&error), "the bot's name cannot be asked for")
         }
     }
-    writeln!(stdout, "The code works once, within 24 hours; a new start prints a new one.")?;
+    writeln!(stdout, "The code works once, within 24 hours; {another}.")?;
     stdout.flush()?;
     Ok(())
 }

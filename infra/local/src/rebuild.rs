@@ -20,6 +20,7 @@ use state::tallies::Retention;
 use state::{Table, progress};
 use tokio::task::JoinSet;
 
+use crate::blue_green;
 use crate::changeover::is_fed_from;
 use crate::cli::Rebuild;
 use crate::host::{self, Host, Mappings, kafka_config};
@@ -55,6 +56,9 @@ pub async fn run(options: Rebuild) -> anyhow::Result<ExitCode> {
     let topic = mappings.aggregate.topic.clone();
     let opened = table_socket::open(&options.which, &template).await?;
     let table = &opened.table;
+    if let Some(stack) = &options.which.stack {
+        return blue_green::run(&options, stack, table).await;
+    }
     let retention = Retention::in_days(options.day_retention, options.totals_retention);
     let host = Host::new(table.clone(), mappings, retention, TimeZone::UTC, Telegram::none()).await?;
     let pointer = generation::pointer(table).await?;
@@ -213,7 +217,7 @@ async fn read_to_the_end(host: &Host, generation: u32, extents: &[Extent]) -> u6
 }
 
 /// How far it is, as a bar on a terminal and in plain lines elsewhere.
-struct Shown {
+pub(crate) struct Shown {
     bar: Option<ProgressBar>,
     /// When it was first known where it begins, and where.
     began: Option<(Instant, u64)>,
@@ -221,7 +225,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
             let template = "{bar:30} {human_pos} of {human_len} records, {per_sec}, {eta} left";
@@ -233,7 +237,7 @@ impl Shown {
         Self { bar, began: None, said: Instant::now() }
     }
 
-    fn show(&mut self, done: u64, all: u64, is_known: bool) {
+    pub(crate) fn show(&mut self, done: u64, all: u64, is_known: bool) {
         if !is_known {
             return;
         }
@@ -256,7 +260,7 @@ impl Shown {
         }
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -277,7 +281,7 @@ fn line(done: u64, all: u64, read: u64, took: Duration) -> String {
 }
 
 /// What the two generations say of the same records.
-fn report(comparison: &Comparison, old: &Side, new: &Side, whole: &Whole) -> String {
+pub(crate) fn report(comparison: &Comparison, old: &Side, new: &Side, whole: &Whole) -> String {
     let (old, new) = (old.generation, new.generation);
     let days = match whole.values().min() {
         Some(Some(day)) => format!("on the days that the log still holds whole, from {day} (UTC) on"),
@@ -330,7 +334,7 @@ fn example(difference: &Difference, old: u32, new: u32) -> String {
 }
 
 /// Lets the new generation serve, or says why not.
-async fn decide(
+pub(crate) async fn decide(
     options: &Rebuild,
     table: &Table,
     pointer: Pointer,
@@ -357,7 +361,7 @@ async fn decide(
         bail!("somebody else has let another generation serve meanwhile: see GET /v1/status");
     }
     let mut text = format!(
-        "Generation {new} serves. A `probegram local` that runs goes over to it within 30 s; nothing is asked of it.\n\
+        "Generation {new} serves. What runs goes over to it within 30 s; nothing is asked of it.\n\
          Generation {old} stays in the table: its days expire by themselves, and `probegram rebuild --back` returns to it.\n"
     );
     if whole.values().any(Option::is_some) {
@@ -369,7 +373,7 @@ async fn decide(
     Ok(ExitCode::SUCCESS)
 }
 
-fn say(text: &str) -> anyhow::Result<()> {
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
     stdout.write_all(text.as_bytes())?;
     Ok(stdout.flush()?)

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::types::{
 use serde::Deserialize;
 use state::Table;
 
+use crate::stack::Stack;
 use crate::template::Template;
 
 /// The table's request as the template has it.
@@ -66,6 +67,14 @@ pub async fn open_existing(endpoint: &str, name: &str) -> anyhow::Result<Table> 
         "there is no table {name} at {endpoint}: name it with --table, or see whether the region is the right one"
     );
     Ok(Table::new(client, name))
+}
+
+/// The table of a deployed stack.
+///
+/// # Errors
+/// When the stack has none.
+pub fn of_stack(stack: &Stack) -> anyhow::Result<Table> {
+    Ok(Table::new(Client::new(stack.config()), stack.output("TableName")?))
 }
 
 async fn client(endpoint: &str) -> Client {

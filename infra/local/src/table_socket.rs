@@ -25,6 +25,7 @@ use crate::directory::{self, DataDirectory};
 use crate::embedded::{self, Embedded, TABLE};
 use crate::remote_table;
 use crate::shutdown::Shutdown;
+use crate::stack::Stack;
 use crate::template::Template;
 
 /// Names the operation of a request.
@@ -44,6 +45,10 @@ pub struct Opened {
 /// # Errors
 /// When there is none, or it cannot be reached.
 pub async fn open(which: &WhichTable, template: &Template) -> anyhow::Result<Opened> {
+    if let Some(name) = &which.stack {
+        let stack = Stack::find(name).await?;
+        return Ok(Opened { table: remote_table::of_stack(&stack)?, _directory: None });
+    }
     if let Some(endpoint) = &which.dynamodb_endpoint {
         let table = remote_table::open_existing(endpoint, &which.table).await?;
         return Ok(Opened { table, _directory: None });

@@ -1,5 +1,6 @@
 //! `probegram topics`: the topics that Probegram needs, and whether a cluster has them so.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -137,6 +138,14 @@ const TOPICS: &[Topic] = &[
     Topic { name: "unifi.ace.device", partitions: 1, settings: LATEST_OF_EACH_KEY },
     Topic { name: "sensors", partitions: 1, settings: LATEST_HEARTBEATS },
 ];
+
+/// What is made of topics that are missing: the name of each, its partitions, and its settings with their values.
+pub fn made() -> impl Iterator<Item = (&'static str, usize, BTreeMap<&'static str, &'static str>)> {
+    TOPICS.iter().map(|topic| {
+        let settings = topic.settings.iter().map(|setting| (setting.name, setting.value));
+        (topic.name, topic.partitions, settings.collect())
+    })
+}
 
 /// Checks all topics, and makes those that are missing if that is wanted.
 ///

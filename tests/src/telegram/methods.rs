@@ -320,7 +320,8 @@ impl State {
                 return Err(bad("secret token is too long"));
             }
         }
-        if !url.is_empty() {
+        let at = self.http_api_at(&url);
+        if !url.is_empty() && at.is_none() {
             let parsed = reqwest::Url::parse(&url).ok();
             let host = parsed.as_ref().and_then(|url| url.host_str());
             // the real one wants https; this one reaches nothing but this machine
@@ -337,9 +338,18 @@ impl State {
         }
         let max_connections = params.integer("max_connections").unwrap_or(40).clamp(1, 100);
         let max_connections = usize::try_from(max_connections).expect("1 to 100");
-        self.webhook = (!url.is_empty()).then_some(Webhook { url, secret, max_connections });
+        let at = at.unwrap_or_else(|| url.clone());
+        self.webhook = (!url.is_empty()).then_some(Webhook { url, at, secret, max_connections });
         self.last_error = None;
         Ok(json!(true))
+    }
+
+    /// Where an HTTP API of AWS is on this machine: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-stages.html>
+    fn http_api_at(&self, url: &str) -> Option<String> {
+        let (host, path) = url.strip_prefix("https://")?.split_once('/')?;
+        let (id, domain) = host.split_once(".execute-api.")?;
+        let is_of_aws = domain.ends_with(".amazonaws.com");
+        self.aws.as_ref().filter(|_| is_of_aws).map(|aws| format!("{aws}/_aws/execute-api/{id}/$default/{path}"))
     }
 
     fn webhook_info(&self) -> Value {

@@ -54,6 +54,8 @@ pub(super) struct Pending {
 #[derive(Debug, Clone)]
 pub(super) struct Webhook {
     pub(super) url: String,
+    /// Where that is, for this server.
+    pub(super) at: String,
     pub(super) secret: Option<String>,
     pub(super) max_connections: usize,
 }
@@ -84,6 +86,8 @@ pub(super) struct State {
     /// How often `getUpdates` was called: only the last one may wait.
     pub(super) polls: u64,
     pub(super) webhook: Option<Webhook>,
+    /// What stands for AWS on this machine: its HTTP APIs are reached there.
+    pub(super) aws: Option<String>,
     /// The chats of which an update is on its way to the webhook.
     pub(super) under_way: BTreeSet<i64>,
     pub(super) deliveries: Vec<Delivery>,
@@ -109,6 +113,7 @@ impl State {
             allowed_updates: Vec::new(),
             polls: 0,
             webhook: None,
+            aws: None,
             under_way: BTreeSet::new(),
             deliveries: Vec::new(),
             last_error: None,

@@ -100,7 +100,7 @@ struct Response {
 
 /// Posts an update; says in the words of `last_error_message` why there is no answer.
 async fn post(client: &reqwest::Client, webhook: &Webhook, update: &Value) -> Result<Response, String> {
-    let mut request = client.post(&webhook.url).timeout(PATIENCE).json(update);
+    let mut request = client.post(&webhook.at).timeout(PATIENCE).json(update);
     if let Some(secret) = &webhook.secret {
         request = request.header("X-Telegram-Bot-Api-Secret-Token", secret);
     }
