@@ -45,6 +45,12 @@ pub enum Command {
     /// Feeds the functions of a stack from a Kafka that AWS does not reach
     #[command(after_help = EVENT_SOURCES_EXAMPLES)]
     EventSources(EventSources),
+    /// Tells Telegram where a stack's bot is reached, or what Telegram says of that
+    #[command(subcommand, after_help = WEBHOOK_EXAMPLES)]
+    Webhook(Webhook),
+    /// Looks at all parts of a stack on AWS, and says what is wrong and what mends it
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(OfStack),
     /// Takes the names of devices from an export of a UniFi controller
     #[command(long_about = UNIFI_IMPORT_ABOUT, after_help = UNIFI_IMPORT_EXAMPLES)]
     UnifiImport(UnifiImport),
@@ -78,6 +84,21 @@ const UNIFI_IMPORT_EXAMPLES: &str = "Examples:
 
   # to Kafka, from where `materialize` takes it into the table
   probegram unifi-import user.json device.json --bootstrap-servers broker:9092 --kafka-config ~/kafka.properties";
+
+const WEBHOOK_EXAMPLES: &str = "Examples:
+  # after the stack was deployed, and whenever the secret token is to change: makes a new one, and prints a link for the first owner
+  probegram webhook set --stack probegram
+
+  # what Telegram last complained of, and what to do; ends with 0 if nothing is wrong, with 1 otherwise
+  probegram webhook check --stack probegram
+
+  # so that another program can have the bot, such as `probegram local`
+  probegram webhook delete --stack probegram";
+
+const DOCTOR_EXAMPLES: &str = "Examples:
+  # ends with 0 if nothing is wrong, with 1 otherwise
+  probegram doctor --stack probegram
+  AWS_PROFILE=home AWS_REGION=eu-west-2 probegram doctor --stack probegram";
 
 const OWNER_CODE_EXAMPLES: &str = "Examples:
   # for the bot of this machine, also while `probegram local` runs
@@ -287,6 +308,37 @@ pub struct EventSources {
     /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
     #[arg(long, value_name = "FILE")]
     pub kafka_config: Option<PathBuf>,
+}
+
+/// Which stack.
+#[derive(Debug, Args)]
+pub struct OfStack {
+    /// The stack on AWS; region and credentials come from the environment, as for the AWS CLI
+    #[arg(long, value_name = "NAME")]
+    pub stack: String,
+}
+
+/// What `probegram webhook` does.
+#[derive(Debug, Subcommand)]
+pub enum Webhook {
+    /// Makes a secret token, lets the stack know it, and tells Telegram to post updates there. Typed again it mends what was interrupted
+    Set(OfStack),
+    /// Says whether Telegram posts updates there, and what it last complained of
+    Check(OfStack),
+    /// Tells Telegram to post updates nowhere
+    Delete(DeleteWebhook),
+}
+
+/// Options of `probegram webhook delete`.
+#[derive(Debug, Args)]
+pub struct DeleteWebhook {
+    /// Which stack
+    #[command(flatten)]
+    pub stack: OfStack,
+
+    /// Drop the updates that wait
+    #[arg(long)]
+    pub drop_pending: bool,
 }
 
 /// Options of `probegram owner-code`.

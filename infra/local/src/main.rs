@@ -66,6 +66,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             runtime::log::init_for_people("info,aws_config=warn");
             return probegram::event_sources::run(options).await;
         }
+        Command::Webhook(webhook) => {
+            runtime::log::init_for_people("warn");
+            return probegram::webhook::run(webhook).await;
+        }
+        Command::Doctor(doctor) => {
+            runtime::log::init_for_people("error");
+            return probegram::doctor::run(doctor).await;
+        }
         Command::UnifiImport(import) => {
             runtime::log::init_for_people("warn");
             probegram::unifi_import::run(import).await?;
