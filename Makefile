@@ -10,7 +10,7 @@ export PATH
 export CARGO_TARGET_DIR := target
 
 .NOTPARALLEL:
-.PHONY: help demo test test-radio lint build bench chaos prove fuzz cargo packages-build packages-test packages-radio packages-bench deb
+.PHONY: help demo test test-radio lint build bench chaos prove fuzz cargo packages-build packages-test packages-radio packages-bench deb audit deploy-tools deploy-rehearsal
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,18 @@ deb: build ## the agent as a Debian package with its service, in target/debian
 # By name and not --workspace: the tests' own features stay out of programs for real use.
 build: cargo packages-build ## programs for real use: capture-agent, probegram and the functions, in target/release
 	cargo build --release -p capture-agent -p probegram -p aggregate -p materialize -p alert -p bot
+
+deploy-tools: build ## what a deployment needs: SAM and cargo-lambda in target/deploy-tools, and the programs
+	@infra/deploy-tools
+	@echo 'now type: export PATH="$$PWD/target/deploy-tools/bin:$$PWD/target/release:$$PATH"'
+
+# A short form, with the programs of the dev build and one provider, is among the tests.
+deploy-rehearsal: cargo packages-test deploy-tools ## the deployment as the README says it, on an emulator of AWS and a real Kafka
+	cargo build --workspace --all-targets
+	cargo test --workspace --test deploy_rehearsal -- --full
+
+audit: cargo ## licences, sources and unused dependencies
+	@infra/audit
 
 # The benchmarks measure the release programs as processes, so they need no optimised build of their own: in the dev
 # profile cargo takes them from the build that the tests use.

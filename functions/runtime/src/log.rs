@@ -1,7 +1,7 @@
 //! Logs: JSON lines on a Lambda function's standard error, plain lines elsewhere.
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
@@ -12,10 +12,9 @@ const TALKATIVE: [&str; 2] = ["aws_smithy_runtime", "lambda_runtime"];
 
 /// Logs as JSON, as CloudWatch reads it. The level is `AWS_LAMBDA_LOG_LEVEL`, which Lambda sets, else `info`.
 pub fn init_in_lambda() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(Level::INFO.into())
-        .with_env_var("AWS_LAMBDA_LOG_LEVEL")
-        .from_env_lossy();
+    // By its level alone: a filter of more would bring a regular expression engine into each function.
+    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
+    let filter = level.unwrap_or(LevelFilter::INFO);
     let lines = fmt::layer().json().with_writer(std::io::stderr).with_target(false).without_time(); // CloudWatch adds it
     tracing_subscriber::registry().with(lines.with_filter(filter.and(filter_fn(keeps_secrets)))).init();
 }
