@@ -51,7 +51,9 @@ fn main() -> ExitCode {
         };
         rehearsal.play();
         let took = began.elapsed().as_secs();
-        println!("deploy rehearsal, {provider:?}: deployed, chatted, alerted, renamed, rebuilt, updated, deleted in {took} s: ok");
+        println!(
+            "deploy rehearsal, {provider:?}: deployed, chatted, alerted, renamed, rebuilt, updated, deleted in {took} s: ok"
+        );
     }
     ExitCode::SUCCESS
 }
@@ -93,9 +95,18 @@ impl Rehearsal {
         let greeting = self.ask(&format!("/start {code}"));
         act.ends(&format!("the owner is greeted through the webhook: {}", first_line(&greeting)));
 
-        let mut feeds = Running::start(self.program("probegram").args([
-            "event-sources", "--stack", STACK, "--bootstrap-servers", &self.brokers(), "--kafka-config",
-        ]).arg(self.login_of_functions()));
+        let mut feeds = Running::start(
+            self.program("probegram")
+                .args([
+                    "event-sources",
+                    "--stack",
+                    STACK,
+                    "--bootstrap-servers",
+                    &self.brokers(),
+                    "--kafka-config",
+                ])
+                .arg(self.login_of_functions()),
+        );
         feeds.wait_for_line("ready ");
         self.hear(&[&b""[..], b"RNM0", b"FULLERS", b"RNM0"]);
         let answer = self.ask_until("a4:83:e7:4e:39:15", "Probe count    : 4");
@@ -118,7 +129,12 @@ impl Rehearsal {
         act.ends("a name, and another one, come from the UniFi topic");
 
         let rebuilt = self.operate(&[
-            "rebuild", "--stack", STACK, "--bootstrap-servers", &self.brokers(), "--kafka-config",
+            "rebuild",
+            "--stack",
+            STACK,
+            "--bootstrap-servers",
+            &self.brokers(),
+            "--kafka-config",
             self.login_of_functions().to_str().unwrap(),
         ]);
         print!("{rebuilt}");
@@ -147,7 +163,8 @@ impl Rehearsal {
         let table = self.output("TableName");
         drop(feeds);
         said(self.tool("sam").args(["delete", "--no-prompts", "--stack-name", STACK]));
-        let items = self.aws_says(&format!("client('dynamodb').scan(TableName='{table}', Select='COUNT')['Count']"));
+        let items =
+            self.aws_says(&format!("client('dynamodb').scan(TableName='{table}', Select='COUNT')['Count']"));
         let items = items.as_u64().unwrap();
         assert!(items > 0, "the table stays when the stack is deleted");
         act.ends(&format!("the stack is deleted, its table with {items} items is not"));
@@ -166,7 +183,8 @@ impl Rehearsal {
         let settings = format!("file://{}", self.settings().display());
         let arguments = ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset"];
         let mut sam = self.tool("sam");
-        sam.args(["deploy", "--stack-name", STACK, "--no-fail-on-empty-changeset", "--template-file"]).arg(built);
+        sam.args(["deploy", "--stack-name", STACK, "--no-fail-on-empty-changeset", "--template-file"])
+            .arg(built);
         said(sam.args(arguments).args(["--parameter-overrides", &settings]))
     }
 
@@ -220,7 +238,10 @@ impl Rehearsal {
                     ("KafkaProvider", "msk"),
                     ("MskClusterArn", "arn:aws:kafka:eu-west-2:000000000000:cluster/probegram/0123abcd-1"),
                     ("MskScramSecretArn", secret.as_str()),
-                    ("MskScramKeyArn", "arn:aws:kms:eu-west-2:000000000000:key/0123abcd-0000-0000-0000-000000000000"),
+                    (
+                        "MskScramKeyArn",
+                        "arn:aws:kms:eu-west-2:000000000000:key/0123abcd-0000-0000-0000-000000000000",
+                    ),
                 ]);
             }
         }
@@ -262,7 +283,11 @@ impl Rehearsal {
         fs::write(&file, capture).unwrap();
         fs::write(&login, self.kafka.login("SCRAM-SHA-512", WRITER, PASSWORD)).unwrap();
         let mut agent = self.program("capture-agent");
-        agent.args(["--sensor", "hallway", "--read"]).arg(file).arg("--spool").arg(folder.path().join("spool"));
+        agent
+            .args(["--sensor", "hallway", "--read"])
+            .arg(file)
+            .arg("--spool")
+            .arg(folder.path().join("spool"));
         agent.args(["--bootstrap-servers", &self.brokers(), "--kafka-config"]).arg(login);
         said(&mut agent);
     }
@@ -275,7 +300,12 @@ impl Rehearsal {
         fs::write(&file, document.to_string()).unwrap();
         fs::write(&login, self.kafka.login("PLAIN", WRITER, PASSWORD)).unwrap();
         let mut import = self.program("probegram");
-        import.arg("unifi-import").arg(file).args(["--collection", "user", "--bootstrap-servers", &self.brokers()]);
+        import.arg("unifi-import").arg(file).args([
+            "--collection",
+            "user",
+            "--bootstrap-servers",
+            &self.brokers(),
+        ]);
         said(import.arg("--kafka-config").arg(login));
     }
 
@@ -291,7 +321,9 @@ impl Rehearsal {
 
     /// Asks until the answer holds this: what a sensor has heard comes when its batch is full.
     fn ask_until(&self, text: &str, part: &str) -> String {
-        until(PATIENCE, &format!("an answer with {part}"), || Some(self.ask(text)).filter(|it| it.contains(part)))
+        until(PATIENCE, &format!("an answer with {part}"), || {
+            Some(self.ask(text)).filter(|it| it.contains(part))
+        })
     }
 
     fn program(&self, name: &str) -> Command {
@@ -313,8 +345,11 @@ impl Rehearsal {
     /// `probegram`, by the README's command where that has it.
     fn operate(&self, arguments: &[&str]) -> String {
         let typed = format!("probegram {}", arguments.join(" "));
-        if self.is_full && let Some(at) = readme().iter().position(|command| *command == typed) {
-            let path = readme().into_iter().filter(|command| command.starts_with("export ")).collect::<Vec<_>>();
+        if self.is_full
+            && let Some(at) = readme().iter().position(|command| *command == typed)
+        {
+            let path =
+                readme().into_iter().filter(|command| command.starts_with("export ")).collect::<Vec<_>>();
             return self.shell(&[path, vec![readme()[at].clone()]].concat());
         }
         said(self.program("probegram").args(arguments))
@@ -346,9 +381,12 @@ impl Rehearsal {
         let id = if name.starts_with("arn:") {
             format!("'{name}'")
         } else {
-            format!("client('cloudformation').describe_stack_resource(StackName='{STACK}', LogicalResourceId='{name}')['StackResourceDetail']['PhysicalResourceId']")
+            format!(
+                "client('cloudformation').describe_stack_resource(StackName='{STACK}', LogicalResourceId='{name}')['StackResourceDetail']['PhysicalResourceId']"
+            )
         };
-        let string = self.aws_says(&format!("client('secretsmanager').get_secret_value(SecretId={id})['SecretString']"));
+        let string = self
+            .aws_says(&format!("client('secretsmanager').get_secret_value(SecretId={id})['SecretString']"));
         string.as_str().unwrap().to_owned()
     }
 

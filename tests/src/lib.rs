@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub mod alerting;
+pub mod aws;
 pub mod botocore;
 pub mod dynamodb;
 pub mod fake_radio;

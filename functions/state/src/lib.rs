@@ -10,6 +10,7 @@ pub mod device;
 pub mod documents;
 pub mod episodes;
 pub mod error;
+pub mod export;
 mod folded;
 pub mod forget;
 pub mod generation;

@@ -359,6 +359,24 @@ impl Table {
             .map_err(self.failed("Query"))
     }
 
+    /// A page of all items, and the key after which the next page begins.
+    pub(crate) async fn scan(&self, after: Option<&Key>) -> Result<(Vec<Attributes>, Option<Key>), Error> {
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .set_exclusive_start_key(after.map(item::with_key))
+            .send()
+            .await
+            .map_err(self.failed("Scan"))?;
+        let next = match answer.last_evaluated_key {
+            Some(last) => Some(Key { pk: last.text("pk")?.to_owned(), sk: last.text("sk")?.to_owned() }),
+            None => None,
+        };
+        Ok((answer.items.unwrap_or_default(), next))
+    }
+
     /// A page of an index, newest first: the items' keys, from below the given sort key.
     pub(crate) async fn query_index(
         &self,

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use indicatif::HumanCount;
+use state::Table;
 use state::comparison::{self, Comparison, Side, Whole};
 use state::generation::{self, Pointer, consumer_group};
 use state::progress::{self, Position};
 use state::tallies::Retention;
-use state::Table;
 
 use crate::cli::Rebuild;
 use crate::host::kafka_config;
@@ -131,7 +131,10 @@ async fn read_to_the_end(table: &Table, old: &str, new: &str) -> anyhow::Result<
         shown.show(done, all, true);
         if done >= all {
             shown.end();
-            return say(&format!("The new consumer has read what the old one has, up to {} offsets.\n", HumanCount(all)));
+            return say(&format!(
+                "The new consumer has read what the old one has, up to {} offsets.\n",
+                HumanCount(all)
+            ));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

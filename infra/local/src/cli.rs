@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use domain::Collection;
+use domain::{Collection, Mac};
 use runtime::zoned::ZoneName;
 
 use crate::changeover::StartAt;
@@ -42,6 +42,12 @@ pub enum Command {
     /// Counts the whole log anew while the table goes on serving, compares, and lets the new counts serve
     #[command(after_help = REBUILD_EXAMPLES)]
     Rebuild(Rebuild),
+    /// Writes what the table holds of devices, or of all, as JSON lines
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Export),
+    /// Forgets what was heard of a device
+    #[command(after_help = FORGET_EXAMPLES)]
+    Forget(Forget),
     /// Feeds the functions of a stack from a Kafka that AWS does not reach
     #[command(after_help = EVENT_SOURCES_EXAMPLES)]
     EventSources(EventSources),
@@ -119,6 +125,22 @@ const REBUILD_EXAMPLES: &str = "Examples:
   # let the generation before serve again
   probegram rebuild --back";
 
+const EXPORT_EXAMPLES: &str = "Without addresses it is all. Codes of owners and invitations, and addresses and keys of outgoing webhooks, are left out.
+
+Examples:
+  # what there is of a device, for whom it belongs to; also while `probegram local` runs
+  probegram export a4:83:e7:4e:39:15
+
+  # all of a stack, into a file that you alone can read
+  probegram export --stack probegram --output probegram.jsonl";
+
+const FORGET_EXAMPLES: &str = "Examples:
+  # it shows what there is, and asks
+  probegram forget a4:83:e7:4e:39:15
+
+  # without a question, in a stack
+  probegram forget a4:83:e7:4e:39:15 --stack probegram --yes";
+
 const EVENT_SOURCES_EXAMPLES: &str = "Examples:
   # what Lambda's event source mappings would do: for a broker at home, or a stand-in of AWS. Until Ctrl-C
   probegram event-sources --stack probegram --bootstrap-servers broker:9092";
@@ -128,7 +150,11 @@ const TOPICS_EXAMPLES: &str = "Examples:
   probegram topics --bootstrap-servers broker:9092
 
   # make what is missing; a topic that is there is never changed
-  probegram topics --bootstrap-servers pkc-1.example.com:9092 --kafka-config ~/kafka.properties --create";
+  probegram topics --bootstrap-servers pkc-1.example.com:9092 --kafka-config ~/kafka.properties --create
+
+  # those of a stack on AWS; its functions may not make topics, so that takes a login of its own
+  probegram topics --stack probegram
+  probegram topics --stack probegram --kafka-config ~/kafka.properties --create";
 
 const QUARANTINE_EXAMPLES: &str = "Examples:
   # of the last 14 days, also while `probegram local` runs
@@ -277,9 +303,14 @@ impl WhichTable {
 /// Options of `probegram topics`.
 #[derive(Debug, Args)]
 pub struct Topics {
-    /// The cluster's brokers
-    #[arg(long, value_name = "HOST:PORT,…")]
-    pub bootstrap_servers: String,
+    /// The cluster and the topics' names of this stack on AWS, with the login of its functions unless --kafka-config has another; region and
+    /// credentials come from the environment, as for the AWS CLI
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+
+    /// The cluster's brokers [default with --stack: those of the stack, if it is fed by Confluent]
+    #[arg(long, value_name = "HOST:PORT,…", required_unless_present = "stack")]
+    pub bootstrap_servers: Option<String>,
 
     /// File with more of librdkafka's settings, a `name=value` a line: security.protocol, sasl.username, …
     #[arg(long, value_name = "FILE")]
@@ -292,6 +323,38 @@ pub struct Topics {
     /// How many brokers keep a topic that is made [default: as the cluster is set]
     #[arg(long, value_name = "N", requires = "create", value_parser = clap::value_parser!(i32).range(1..=100))]
     pub replication_factor: Option<i32>,
+}
+
+/// Options of `probegram export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Addresses of devices
+    #[arg(value_name = "MAC")]
+    pub devices: Vec<Mac>,
+
+    /// Which table
+    #[command(flatten)]
+    pub which: WhichTable,
+
+    /// A new file for it, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Options of `probegram forget`.
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// Addresses of devices
+    #[arg(value_name = "MAC", required = true)]
+    pub devices: Vec<Mac>,
+
+    /// Which table
+    #[command(flatten)]
+    pub which: WhichTable,
+
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Options of `probegram event-sources`.

@@ -133,7 +133,10 @@ impl Feeds {
             positions: Positions::default(),
         };
         let mut config = self.config.clone();
-        host::as_member(&mut config, format!("{}-{}", gethostname::gethostname().to_string_lossy(), mapping.topic));
+        host::as_member(
+            &mut config,
+            format!("{}-{}", gethostname::gethostname().to_string_lossy(), mapping.topic),
+        );
         let handle = Handle::current();
         self.tasks.spawn_blocking(move || kafka_source::run(&source, &config, &handle, &stop));
     }

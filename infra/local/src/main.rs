@@ -62,6 +62,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             runtime::log::init_for_people("warn");
             return probegram::rebuild::run(rebuild).await;
         }
+        Command::Export(options) => {
+            runtime::log::init_for_people("warn");
+            return probegram::export::run(options).await;
+        }
+        Command::Forget(options) => {
+            runtime::log::init_for_people("warn");
+            return probegram::forget::run(options).await;
+        }
         Command::EventSources(options) => {
             runtime::log::init_for_people("info,aws_config=warn");
             return probegram::event_sources::run(options).await;

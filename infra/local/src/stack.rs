@@ -360,7 +360,7 @@ impl Shown {
     }
 
     fn show(&mut self, status: &str) {
-        let text = format!("stack {}: {status}", self.stack);
+        let text = format!("stack {}: {status}, which goes on without this program too", self.stack);
         if let Some(spinner) = &self.spinner {
             spinner.set_message(text);
             spinner.enable_steady_tick(Duration::from_millis(250));

@@ -1,5 +1,6 @@
 //! `probegram topics`: the topics that Probegram needs, and whether a cluster has them so.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use crate::cli::Topics;
 use crate::cluster::Reason;
 use crate::host::kafka_config;
+use crate::stack::Stack;
+use crate::stack_kafka::kafka_of;
 
 /// How long an answer of the cluster may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -25,8 +28,11 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const ANY_REPLICATION: i32 = -1;
 
 /// A topic as Probegram needs it.
+#[derive(Clone)]
 struct Topic {
-    name: &'static str,
+    name: Cow<'static, str>,
+    /// The parameter of a stack that has another name.
+    parameter: &'static str,
     /// At least.
     partitions: usize,
     settings: &'static [Setting],
@@ -94,7 +100,8 @@ const LATEST_HEARTBEATS: &[Setting] = &[
 /// Every topic that Probegram reads or writes.
 const TOPICS: &[Topic] = &[
     Topic {
-        name: "pcap",
+        name: Cow::Borrowed("pcap"),
+        parameter: "PcapTopic",
         partitions: 4,
         settings: &[
             Setting {
@@ -133,17 +140,37 @@ const TOPICS: &[Topic] = &[
             },
         ],
     },
-    Topic { name: "ssid_alert_list", partitions: 1, settings: LATEST_OF_EACH_KEY },
-    Topic { name: "unifi.ace.user", partitions: 1, settings: LATEST_OF_EACH_KEY },
-    Topic { name: "unifi.ace.device", partitions: 1, settings: LATEST_OF_EACH_KEY },
-    Topic { name: "sensors", partitions: 1, settings: LATEST_HEARTBEATS },
+    Topic {
+        name: Cow::Borrowed("ssid_alert_list"),
+        parameter: "WatchListTopic",
+        partitions: 1,
+        settings: LATEST_OF_EACH_KEY,
+    },
+    Topic {
+        name: Cow::Borrowed("unifi.ace.user"),
+        parameter: "ClientsTopic",
+        partitions: 1,
+        settings: LATEST_OF_EACH_KEY,
+    },
+    Topic {
+        name: Cow::Borrowed("unifi.ace.device"),
+        parameter: "DevicesTopic",
+        partitions: 1,
+        settings: LATEST_OF_EACH_KEY,
+    },
+    Topic {
+        name: Cow::Borrowed("sensors"),
+        parameter: "SensorsTopic",
+        partitions: 1,
+        settings: LATEST_HEARTBEATS,
+    },
 ];
 
 /// What is made of topics that are missing: the name of each, its partitions, and its settings with their values.
 pub fn made() -> impl Iterator<Item = (&'static str, usize, BTreeMap<&'static str, &'static str>)> {
     TOPICS.iter().map(|topic| {
         let settings = topic.settings.iter().map(|setting| (setting.name, setting.value));
-        (topic.name, topic.partitions, settings.collect())
+        (&*topic.name, topic.partitions, settings.collect())
     })
 }
 
@@ -152,7 +179,20 @@ pub fn made() -> impl Iterator<Item = (&'static str, usize, BTreeMap<&'static st
 /// # Errors
 /// When the cluster does not answer or refuses.
 pub async fn run(options: Topics) -> anyhow::Result<ExitCode> {
-    let mut config = kafka_config(&options.bootstrap_servers, options.kafka_config.as_deref())?;
+    let (mut config, topics, which) = match &options.stack {
+        Some(name) => {
+            let stack = Stack::find(name).await?;
+            let (servers, file) = (options.bootstrap_servers.as_deref(), options.kafka_config.as_deref());
+            let which = format!("--stack {name}{}", servers.map_or_else(String::new, of_servers));
+            (kafka_of(&stack, servers, file).await?, of_stack(&stack), which)
+        }
+        None => {
+            let servers = options.bootstrap_servers.as_deref().unwrap_or_default();
+            let config = kafka_config(servers, options.kafka_config.as_deref())?;
+            (config, TOPICS.to_vec(), of_servers(servers).trim_start().to_owned())
+        }
+    };
+    let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
     let reason = Reason::of(&mut config)?;
     config.set_log_level(RDKafkaLogLevel::Error);
     let admin: AdminClient<Reason> =
@@ -160,13 +200,13 @@ pub async fn run(options: Topics) -> anyhow::Result<ExitCode> {
     // it joins no group; librdkafka wants a name
     config.set("group.id", "probegram-topics");
     let consumer = config.create_with_context(reason.clone()).map_err(KafkaSettingsError::from)?;
-    let cluster = Arc::new(Cluster { admin, consumer, reason, servers: options.bootstrap_servers });
+    let cluster = Arc::new(Cluster { admin, consumer, reason, servers });
     // the token is asked for by an event, and the binding lets nobody hear the events of a client that administers
     let is_administered = !cluster.reason.is_by_iam();
     let mut all_right = true;
-    for topic in TOPICS {
-        let asked = Arc::clone(&cluster);
-        let partitions = tokio::task::spawn_blocking(move || asked.partitions(topic.name)).await??;
+    for topic in &topics {
+        let (asked, name) = (Arc::clone(&cluster), topic.name.clone());
+        let partitions = tokio::task::spawn_blocking(move || asked.partitions(&name)).await??;
         let (is_right, text) = match partitions {
             Some(partitions) if is_administered => {
                 topic.compare(partitions, Some(&cluster.settings(topic).await?), &cluster.servers)
@@ -179,16 +219,26 @@ pub async fn run(options: Topics) -> anyhow::Result<ExitCode> {
             }
             None => (
                 false,
-                format!(
-                    "topic {}: missing; `probegram topics --bootstrap-servers {} --create` makes it\n",
-                    topic.name, cluster.servers
-                ),
+                format!("topic {}: missing; `probegram topics {which} --create` makes it\n", topic.name),
             ),
         };
         all_right &= is_right;
         write!(std::io::stdout(), "{text}")?;
     }
     Ok(if all_right { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn of_servers(servers: &str) -> String {
+    format!(" --bootstrap-servers {servers}")
+}
+
+/// The topics by the names that they have in a stack.
+fn of_stack(stack: &Stack) -> Vec<Topic> {
+    let named = |topic: &Topic| match stack.parameter(topic.parameter) {
+        Some(name) if !name.is_empty() => Topic { name: Cow::Owned(name.to_owned()), ..topic.clone() },
+        _ => topic.clone(),
+    };
+    TOPICS.iter().map(named).collect()
 }
 
 impl Topic {
@@ -352,7 +402,7 @@ impl Cluster {
 
     async fn settings(&self, topic: &Topic) -> anyhow::Result<ConfigResource> {
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-        let which = ResourceSpecifier::Topic(topic.name);
+        let which = ResourceSpecifier::Topic(&topic.name);
         let mut answers =
             self.admin.describe_configs([&which], &options).await.map_err(|error| self.explain(&error))?;
         let answer = answers.pop().context("Kafka says nothing about the topic")?;
@@ -361,7 +411,7 @@ impl Cluster {
 
     async fn create(&self, topic: &Topic, replication: i32) -> anyhow::Result<()> {
         let partitions = i32::try_from(topic.partitions)?;
-        let mut new = NewTopic::new(topic.name, partitions, TopicReplication::Fixed(replication));
+        let mut new = NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(replication));
         for setting in topic.settings {
             new = new.set(setting.name, setting.value);
         }

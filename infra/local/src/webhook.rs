@@ -74,7 +74,8 @@ async fn set(stack: &Stack) -> anyhow::Result<ExitCode> {
     let table = remote_table::of_stack(stack)?;
     let chats = chats::all(&table).await?;
     long_polling::set_commands_of(&bot, &chats).await;
-    let is_well = report(&look(stack, &bot).await?)?;
+    // as it is now: what is known of the stack is from before it was changed
+    let is_well = report(&look(&Stack::find(stack.name()).await?, &bot).await?)?;
     if !owner_code::is_owned(&chats) {
         let another = format!("`probegram owner-code --stack {}` prints another", stack.name());
         owner_code::print(&table, &bot, &another).await?;
@@ -130,7 +131,21 @@ pub(crate) async fn look(stack: &Stack, bot: &Client) -> anyhow::Result<Vec<Find
         log: stack.resource("BotLogGroup").unwrap_or("/aws/lambda/BotFunction"),
         region: &region,
     };
-    Ok(explain(&info, &expected, runtime::clock::now_ms(), &TimeZone::system()))
+    let mut findings = explain(&info, &expected, runtime::clock::now_ms(), &TimeZone::system());
+    findings.extend(of_hashes(stack.parameter(SECRETS).unwrap_or_default(), stack.name()));
+    Ok(findings)
+}
+
+/// What is odd about the hashes that the stack knows.
+fn of_hashes(known: &str, stack: &str) -> Option<Finding> {
+    let set_again = format!("probegram webhook set --stack {stack}");
+    match hashes(known).count() {
+        0 => Some(Finding::bad("The stack knows no secret token: it lets nobody in.", set_again)),
+        1 => None,
+        _ => Some(Finding::Note(format!(
+            "The stack lets in two secret tokens: a change of them was interrupted. `{set_again}` ends it."
+        ))),
+    }
 }
 
 /// What should be so.
@@ -234,11 +249,15 @@ fn without_query(url: &str) -> &str {
 /// What the stack is to know while Telegram goes over to a new token. An interrupted change has left two: of these it keeps the last, as
 /// Telegram says that one unless it was told the first at the very end.
 fn while_it_changes(new: &str, known: &str) -> String {
-    let is_one = |hash: &&str| !hash.is_empty() && hash.bytes().any(|digit| digit != b'0');
-    match known.split(',').map(str::trim).rfind(is_one) {
+    match hashes(known).next_back() {
         Some(old) => format!("{new},{old}"),
         None => new.to_owned(),
     }
+}
+
+/// The hashes in the stack's parameter, without what stands there before there are any.
+fn hashes(known: &str) -> impl DoubleEndedIterator<Item = &str> {
+    known.split(',').map(str::trim).filter(|hash| hash.bytes().any(|digit| digit != b'0'))
 }
 
 /// A secret token of `A-Z a-z 0-9 _ -`.

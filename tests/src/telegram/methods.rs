@@ -349,7 +349,10 @@ impl State {
         let (host, path) = url.strip_prefix("https://")?.split_once('/')?;
         let (id, domain) = host.split_once(".execute-api.")?;
         let is_of_aws = domain.ends_with(".amazonaws.com");
-        self.aws.as_ref().filter(|_| is_of_aws).map(|aws| format!("{aws}/_aws/execute-api/{id}/$default/{path}"))
+        self.aws
+            .as_ref()
+            .filter(|_| is_of_aws)
+            .map(|aws| format!("{aws}/_aws/execute-api/{id}/$default/{path}"))
     }
 
     fn webhook_info(&self) -> Value {
