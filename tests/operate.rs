@@ -27,6 +27,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 const PATIENCE: Duration = Duration::from_secs(120);
 const STACK: &str = "home";
 const OWNER: i64 = 4_242_424_242;
+const WEBHOOK: &str = "https://a1b2c3d4e5.execute-api.eu-west-2.amazonaws.com/telegram";
 const SECRETS: &str = "WebhookSecretSha256";
 const MAPPINGS: [(&str, &str); 6] = [
     ("AggregateBlueMapping", "PcapTopic"),
@@ -50,7 +51,7 @@ fn template() -> Value {
         "Parameters": {
             "TelegramToken": {"Type": "String", "NoEcho": true},
             "TelegramApiUrl": parameter(""),
-            "Webhook": parameter("https://bot.example/telegram"),
+            "Webhook": parameter(WEBHOOK),
             SECRETS: parameter(&"0".repeat(64)),
             "KafkaProvider": parameter("confluent"),
             "BootstrapServers": {"Type": "CommaDelimitedList", "Default": ""},
@@ -123,6 +124,7 @@ impl Stage {
         let url = telegram.url();
         let parameters = [&[("TelegramToken", TOKEN), ("TelegramApiUrl", url.as_str())], more].concat();
         let aws = Aws::with_stack(STACK, &template(), &parameters)?;
+        telegram.reach_aws_at(aws.config().endpoint_url().unwrap());
         Some(Self { aws, telegram })
     }
 
@@ -189,17 +191,19 @@ fn a_webhook_is_set_from_nothing_and_set_again_once_there_is_an_owner() {
     assert!(token.len() >= 43, "{said}");
     assert_eq!(stage.known(), [sha256(token)]);
     assert_eq!(stage.aws.updates(), 1, "there was no token before: one update is enough");
-    assert!(said.contains("✅ Telegram posts updates to https://bot.example/telegram."), "{said}");
+    assert!(said.contains(&format!("✅ Telegram posts updates to {WEBHOOK}.")), "{said}");
     let code = said.split_once("https://t.me/probegram_bot?start=").unwrap().1;
     let code = code.lines().next().unwrap();
-    let codes = stage.aws.wait_for(state::codes::redeem(&stage.table(), code, OWNER, None, runtime::clock::now_ms()));
-    assert!(codes.unwrap().is_some(), "the code that is printed lets an owner in");
+    let table = stage.table();
+    let redeemed = state::codes::redeem(&table, code, OWNER, runtime::clock::now_ms());
+    assert_eq!(stage.aws.wait_for(redeemed).unwrap(), Some(Role::Owner), "by the code that is printed");
     let calls = stage.telegram.calls();
     let set = calls.iter().find(|call| call.method == "setWebhook").unwrap();
     assert_eq!(set.params["allowed_updates"], json!(["message", "callback_query", "my_chat_member"]));
     assert!(set.params["max_connections"].as_i64().unwrap() < 10, "less than the function runs at a time");
     assert!(!stage.telegram.commands(&json!({"type": "default"})).is_empty());
 
+    stage.let_owner_in();
     let said = stage.succeeds(&["webhook", "set"]);
     assert!(!said.contains("t.me"), "there is an owner: {said}");
     let of_owner = stage.telegram.commands(&json!({"type": "chat", "chat_id": OWNER}));
@@ -270,7 +274,10 @@ fn check_explains_what_telegram_complains_of_and_delete_frees_the_bot() {
     let Some(stage) = Stage::set(&[("Webhook", &url)]) else { return };
     stage.let_owner_in();
     let said = stage.fails(&["webhook", "check"]);
-    assert!(said.contains("No webhook is set") && said.contains("→ probegram webhook set --stack home"), "{said}");
+    assert!(
+        said.contains("No webhook is set") && said.contains("→ probegram webhook set --stack home"),
+        "{said}"
+    );
     assert!(said.contains("The stack knows no secret token"), "{said}");
 
     stage.succeeds(&["webhook", "set"]);
@@ -317,13 +324,16 @@ fn the_doctor_says_of_each_part_that_it_is_well_or_what_is_wrong() {
         aws_sdk_secretsmanager::Client::new(aws.config()),
     );
     let expire = |enabled| {
-        let expiry = TimeToLiveSpecification::builder().attribute_name("expires").enabled(enabled).build().unwrap();
+        let expiry =
+            TimeToLiveSpecification::builder().attribute_name("expires").enabled(enabled).build().unwrap();
         let request = dynamodb.update_time_to_live().table_name(&name).time_to_live_specification(expiry);
         aws.wait_for(request.send()).unwrap();
     };
     let recover = |enabled| {
-        let recovery =
-            PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(enabled).build().unwrap();
+        let recovery = PointInTimeRecoverySpecification::builder()
+            .point_in_time_recovery_enabled(enabled)
+            .build()
+            .unwrap();
         let request = dynamodb.update_continuous_backups().table_name(&name);
         aws.wait_for(request.point_in_time_recovery_specification(recovery).send()).unwrap();
     };
@@ -335,7 +345,7 @@ fn the_doctor_says_of_each_part_that_it_is_well_or_what_is_wrong() {
         let request = cloudwatch.set_alarm_state().alarm_name(aws.resource("BotErrorsAlarm"));
         aws.wait_for(request.state_value(state).state_reason("as the test wants it").send()).unwrap();
     };
-    let lag = |records, minutes_ago| {
+    let lag = |records, minutes_ago: i64| {
         let function = Dimension::builder().name("FunctionName").value(aws.resource("AlertFunction")).build();
         let at = DateTime::from_secs(runtime::clock::now_ms() / 1000 - 60 * minutes_ago);
         let datum = MetricDatum::builder().metric_name("OffsetLag").dimensions(function).value(records);
@@ -381,7 +391,7 @@ fn the_doctor_says_of_each_part_that_it_is_well_or_what_is_wrong() {
     for line in [
         "✅ Stack home is deployed (UPDATE_COMPLETE).",
         "✅ The bot's token is that of @probegram_bot.",
-        "✅ Telegram posts updates to https://bot.example/telegram.",
+        &format!("✅ Telegram posts updates to {WEBHOOK}."),
         "✅ The secret of Kafka has a user name and a password.",
         "✅ AggregateBlueMapping reads ",
         "✅ SensorsMapping reads ",
@@ -406,7 +416,10 @@ fn the_doctor_says_of_each_part_that_it_is_well_or_what_is_wrong() {
         assert_eq!(said.matches('❌').count(), 1, "one thing is wrong: {said}");
     };
     expire(false);
-    wrong("What has expired is not removed", &format!("→ aws dynamodb update-time-to-live --table-name {name}"));
+    wrong(
+        "What has expired is not removed",
+        &format!("→ aws dynamodb update-time-to-live --table-name {name}"),
+    );
     expire(true);
     recover(false);
     wrong("It cannot be restored", "→ aws dynamodb update-continuous-backups");
@@ -450,7 +463,9 @@ fn the_doctor_says_of_each_part_that_it_is_well_or_what_is_wrong() {
 fn topics_of_a_stack_are_looked_at_by_its_names_and_with_its_login() {
     let Some(kafka) = SecuredKafka::start() else { return };
     let servers = kafka.address(Listener::SaslTls);
-    let Some(stage) = Stage::set(&[("BootstrapServers", &servers), ("SensorsTopic", "health")]) else { return };
+    let Some(stage) = Stage::set(&[("BootstrapServers", &servers), ("SensorsTopic", "health")]) else {
+        return;
+    };
     let folder = TempDir::new().unwrap();
     let file = |name: &str, content: &str| {
         let path = folder.path().join(name);
@@ -462,7 +477,10 @@ fn topics_of_a_stack_are_looked_at_by_its_names_and_with_its_login() {
     kafka.kafka().create_topic("pcap", 4);
     let said = stage.fails(&["topics", "--kafka-config", &trust]);
     assert!(said.contains("topic pcap\n  right    partitions: 4"), "{said}");
-    assert!(said.contains("topic health: missing; `probegram topics --stack home --create` makes it"), "{said}");
+    assert!(
+        said.contains("topic health: missing; `probegram topics --stack home --create` makes it"),
+        "{said}"
+    );
     assert!(!said.contains("topic sensors"), "{said}");
 
     let aws = &stage.aws;
@@ -493,8 +511,9 @@ fn commands_find_the_table_of_a_stack_and_say_when_there_is_none() {
     let Some(stage) = Stage::set(&[]) else { return };
     let said = stage.succeeds(&["owner-code"]);
     let code = said.split_once("/start ").unwrap().1.split_whitespace().next().unwrap();
-    let redeemed = state::codes::redeem(&stage.table(), code, OWNER, None, runtime::clock::now_ms());
-    assert!(stage.aws.wait_for(redeemed).unwrap().is_some(), "{said}");
+    let table = stage.table();
+    let redeemed = state::codes::redeem(&table, code, OWNER, runtime::clock::now_ms());
+    assert_eq!(stage.aws.wait_for(redeemed).unwrap(), Some(Role::Owner), "{said}");
     let said = stage.succeeds(&["quarantine"]);
     assert!(said.contains("Nothing of topic pcap was quarantined"), "{said}");
 
@@ -502,7 +521,8 @@ fn commands_find_the_table_of_a_stack_and_say_when_there_is_none() {
         let mut program = stage.aws.program("probegram");
         program.args(arguments).env_remove("AWS_REGION").env_remove("AWS_DEFAULT_REGION");
         program.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_EC2_METADATA_DISABLED", "true");
-        let Output { status, stderr, .. } = program.envs(region.map(|it| ("AWS_REGION", it))).output().unwrap();
+        let Output { status, stderr, .. } =
+            program.envs(region.map(|it| ("AWS_REGION", it))).output().unwrap();
         (status.code().unwrap(), String::from_utf8(stderr).unwrap())
     };
     let (code, said) = operate(&["doctor", "--stack", "hoem"], Some("eu-west-2"));

@@ -81,7 +81,7 @@ pub async fn page(table: &Table, after: Option<&Key>) -> Result<(Vec<Exported>, 
             continue;
         }
         let is_shown =
-            |name: &str| !matches!(name, "pk" | "sk") && !(kind == "hook" && SECRET.contains(&name));
+            |name: &str| !(matches!(name, "pk" | "sk") || kind == "hook" && SECRET.contains(&name));
         let shown = item.into_iter().filter(|(name, _)| is_shown(name));
         let attributes = shown.map(|(name, attribute)| (name, value(attribute))).collect();
         page.push(Exported { kind, key, attributes });

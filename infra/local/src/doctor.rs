@@ -190,14 +190,10 @@ fn of_mapping(mapping: &Mapping, stack: &Stack, now_ms: i64) -> Finding {
             Finding::bad(format!("{name} does not get on with {topic}: {says}."), mend_mapping(says))
         }
         "Disabled" | "Disabling" => Finding::bad(
-            format!(
-                "{name} does not read {topic}: it is {state}. Nothing is lost while Kafka keeps it."
-            ),
+            format!("{name} does not read {topic}: it is {state}. Nothing is lost while Kafka keeps it."),
             format!("aws lambda update-event-source-mapping --uuid {id} --enabled"),
         ),
-        _ => {
-            Finding::Note(format!("{name} of {topic} is {state} ({says}): look again in some minutes."))
-        }
+        _ => Finding::Note(format!("{name} of {topic} is {state} ({says}): look again in some minutes.")),
     }
 }
 
