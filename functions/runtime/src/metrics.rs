@@ -23,8 +23,8 @@ pub fn emit(function: &str, metrics: &[(&str, u64)], details: &[(&str, u64)]) {
 }
 
 fn line(function: &str, metrics: &[(&str, u64)], details: &[(&str, u64)], now_ms: u64) -> Value {
-    let declared: Vec<Value> =
-        metrics.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
+    let sent = metrics.iter().filter(|(_, count)| *count > 0);
+    let declared: Vec<Value> = sent.map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
     let mut line = Map::new();
     if !declared.is_empty() {
         line.insert(
