@@ -1,8 +1,7 @@
 //! Secrets come from Secrets Manager or from a file, and are told by neither errors nor `Debug`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test's way to fail
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
+use probegram_tests::aws::config_at;
 use runtime::secret::{Place, Secret};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -10,15 +9,6 @@ use wiremock::matchers::{body_partial_json, header, method};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const TOKEN: &str = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
-
-fn config(endpoint: String) -> SdkConfig {
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("eu-west-2"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "test")))
-        .endpoint_url(endpoint)
-        .build()
-}
 
 #[tokio::test]
 async fn a_token_is_read_once_from_secrets_manager() {
@@ -30,7 +20,8 @@ async fn a_token_is_read_once_from_secrets_manager() {
         .expect(1)
         .mount(&server)
         .await;
-    let secret = Secret::at(Place::SecretsManager("probegram/token".to_owned()), Some(config(server.uri())));
+    let secret =
+        Secret::at(Place::SecretsManager("probegram/token".to_owned()), Some(config_at(&server.uri())));
     assert_eq!(secret.read().await.unwrap().expose_secret(), TOKEN);
     assert_eq!(secret.read().await.unwrap().expose_secret(), TOKEN);
     assert!(!format!("{secret:?}").contains("AAHdq"));
@@ -44,7 +35,8 @@ async fn a_secret_that_cannot_be_read_is_named_with_what_to_do() {
         .respond_with(ResponseTemplate::new(400).set_body_json(refusal))
         .mount(&server)
         .await;
-    let secret = Secret::at(Place::SecretsManager("probegram/token".to_owned()), Some(config(server.uri())));
+    let secret =
+        Secret::at(Place::SecretsManager("probegram/token".to_owned()), Some(config_at(&server.uri())));
     let why = secret.read().await.unwrap_err().to_string();
     assert!(why.contains("probegram/token") && why.contains("does it exist"), "{why}");
 

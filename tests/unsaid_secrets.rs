@@ -11,14 +11,13 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_lambda::primitives::Blob;
-use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
 use domain::{Mac, Origin, Pattern, Sighting, Ssid, SsidElement, Watch, Who};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use probegram::embedded::Embedded;
 use probegram::template::Template;
 use probegram::{directory, http_api};
+use probegram_tests::aws::config_at;
 use probegram_tests::dynamodb::{Dynamodb, TABLE};
 use probegram_tests::lambda::{ENVIRONMENT, Lambda};
 use probegram_tests::local::{self, Local, encoded, probe};
@@ -404,9 +403,9 @@ impl Deployed {
         let hook_at = [vec![failing_server(); 5], vec![nobody.address()]].concat();
         make_table(dynamodb.endpoint());
         let secrets = runtime.block_on(async {
-            let table = Table::connect(&config(dynamodb.endpoint()), TABLE.to_owned());
+            let table = Table::connect(&config_at(dynamodb.endpoint()), TABLE.to_owned());
             let (_watched, secrets) = with_watches(&table, &hook_at).await;
-            let manager = aws_sdk_secretsmanager::Client::new(&config(&lambda.endpoint()));
+            let manager = aws_sdk_secretsmanager::Client::new(&config_at(&lambda.endpoint()));
             manager.create_secret().name("probegram/token").secret_string(TOKEN).send().await.unwrap();
             secrets
         });
@@ -433,7 +432,7 @@ impl Deployed {
 
     /// The answer of a function.
     fn invoke(&self, function: &str, event: &Value) -> Value {
-        let client = aws_sdk_lambda::Client::new(&config(&self.lambda.endpoint()));
+        let client = aws_sdk_lambda::Client::new(&config_at(&self.lambda.endpoint()));
         let payload = Blob::new(event.to_string());
         let invocation = client.invoke().function_name(function).payload(payload).send();
         let answer = self.runtime.block_on(invocation).unwrap();
@@ -451,21 +450,6 @@ impl Deployed {
         let answer = self.invoke("bot", &serde_json::to_value(request).unwrap());
         answer["statusCode"].as_i64().unwrap_or_else(|| panic!("no response: {answer}"))
     }
-}
-
-fn config(endpoint: &str) -> SdkConfig {
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("eu-west-2"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-            ENVIRONMENT[1].1,
-            ENVIRONMENT[2].1,
-            None,
-            None,
-            "this machine",
-        )))
-        .endpoint_url(endpoint)
-        .build()
 }
 
 /// Has our table made, as `probegram local` does when it comes to a new DynamoDB.

@@ -13,14 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
 use domain::{Mac, Origin, Pattern, Watch};
 use fastrand::Rng;
 use probegram::directory::DataDirectory;
 use probegram::embedded::Embedded;
 use probegram::template::Template;
 use probegram_tests::alerting::{Bot, of_agent};
+use probegram_tests::aws::config_at;
 use probegram_tests::dynamodb::{Dynamodb, TABLE};
 use probegram_tests::kafka::Kafka;
 use probegram_tests::lambda::{ENVIRONMENT, Lambda};
@@ -84,7 +83,7 @@ fn deployed(kafka: &Kafka) {
     let (bot, runtime) = (bot(), runtime());
     let dynamodb = Dynamodb::start(runtime.handle());
     runtime.block_on(async {
-        let client = aws_sdk_secretsmanager::Client::new(&at(&lambda.endpoint()));
+        let client = aws_sdk_secretsmanager::Client::new(&config_at(&lambda.endpoint()));
         client.create_secret().name(SECRET).secret_string(bot.telegram.token()).send().await.unwrap();
     });
     let (url, no_secret) = (bot.telegram.url(), "0".repeat(64));
@@ -115,7 +114,7 @@ fn deployed(kafka: &Kafka) {
         .args(["--dynamodb-endpoint", dynamodb.endpoint(), "--table", TABLE])
         .args(["--functions", &lambda.endpoint()]);
     let local = Local::start(&mut command);
-    runtime.block_on(watch(&Table::connect(&at(dynamodb.endpoint()), TABLE)));
+    runtime.block_on(watch(&Table::connect(&config_at(dynamodb.endpoint()), TABLE)));
     measure("deployed functions", kafka, &bot, &local);
 }
 
@@ -136,15 +135,6 @@ fn bot() -> Bot {
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
-}
-
-fn at(endpoint: &str) -> SdkConfig {
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("eu-west-2"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "here")))
-        .endpoint_url(endpoint)
-        .build()
 }
 
 /// Lets all chats in, each with a watch of its own.

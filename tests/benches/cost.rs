@@ -29,8 +29,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use alert::Watchdog;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
 use bot::context::SecretHash;
 use bot::status::Positions;
 use counted_table::{CountedTable, Units};
@@ -44,8 +42,9 @@ use probegram::event_source::{Batch, LogRecord, TimestampType};
 use probegram::http_api;
 use probegram::template::{EventSourceMapping, Template};
 use probegram_tests::alerting::of_agent;
+use probegram_tests::aws::config_at;
 use probegram_tests::dynamodb::TABLE;
-use probegram_tests::process::release_binary;
+use probegram_tests::process::{cpu_time, release_binary};
 use probegram_tests::telegram::{Kind, Telegram};
 use runtime_api::Function;
 use serde_json::value::RawValue;
@@ -629,7 +628,7 @@ impl Program {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let endpoint = format!("http://{}", listener.local_addr().unwrap());
             tokio::spawn(dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()));
-            watch(&Table::connect(&at(&endpoint), TABLE)).await;
+            watch(&Table::connect(&config_at(&endpoint), TABLE)).await;
             endpoint
         });
         let environment = [
@@ -670,7 +669,7 @@ impl Program {
     /// Adds what invocations compute, and log, to what they wait for. Lambda counts whole milliseconds.
     fn add_to(&mut self, effort: &mut Effort, batches: &[Due]) {
         let (mut number, mut records) = (0, 0);
-        let before = cpu(self.function.id());
+        let before = cpu_time(self.function.id());
         for batch in batches.iter().take(MEASURED_BATCHES) {
             self.function.invoke(batch.event.get()).unwrap();
             number += 1;
@@ -679,7 +678,7 @@ impl Program {
                 break;
             }
         }
-        let spent = cpu(self.function.id()).saturating_sub(before).as_secs_f64() * 1e3;
+        let spent = cpu_time(self.function.id()).saturating_sub(before).as_secs_f64() * 1e3;
         let lines = self.new_lines();
         let each = 1.0 / f64::from(number);
         effort.billed_ms += effort.invocations * (spent * each / CPU_SHARE + 0.5);
@@ -701,25 +700,6 @@ impl Program {
         }
         lines
     }
-}
-
-fn at(endpoint: &str) -> SdkConfig {
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("eu-west-2"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "here")))
-        .endpoint_url(endpoint)
-        .build()
-}
-
-/// CPU time of all threads of a process: the first number of /proc/PID/task/*/schedstat, in nanoseconds.
-fn cpu(process: u32) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let nanoseconds = threads.map(|thread| {
-        let text = fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
-        text.split(' ').next().unwrap().parse::<u64>().unwrap()
-    });
-    Duration::from_nanos(nanoseconds.sum())
 }
 
 /// What of the template watches over an installation, and costs by the piece.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use probegram_tests::process::release_binary;
+use probegram_tests::process::{cpu_time, release_binary};
 use probegram_tests::until;
 use runtime_api::Function;
 use tempfile::TempDir;
@@ -55,7 +55,7 @@ fn main() {
                 .map(|_| {
                     let began = Instant::now();
                     let function = Function::start(&program, environment, Stdio::null());
-                    (began.elapsed(), cpu(function.id()), rss_kib(function.id()))
+                    (began.elapsed(), cpu_time(function.id()), rss_kib(function.id()))
                 })
                 .collect();
             starts.sort_unstable();
@@ -133,10 +133,10 @@ fn first_tls_call(program: &Path) {
         let mut times: Vec<(Duration, String)> = (0..RUNS)
             .map(|_| {
                 let mut function = Function::start(program, &environment, Stdio::null());
-                let before = cpu(function.id());
+                let before = cpu_time(function.id());
                 let event = r#"{"records":{"pcap-0":[{"topic":"pcap","partition":0,"offset":0,"timestamp":0,"value":null}]}}"#;
                 let answer = function.invoke(event).unwrap_or_else(|error| error);
-                (cpu(function.id()) - before, answer)
+                (cpu_time(function.id()) - before, answer)
             })
             .collect();
         times.sort_unstable();
@@ -171,16 +171,6 @@ fn answer_nothing(mut requests: impl Read, mut answers: impl Write) {
 fn zipped(program: &Path) -> usize {
     let packed = Command::new("gzip").arg("-9c").arg(program).stderr(Stdio::inherit()).output().unwrap();
     packed.stdout.len() + 150
-}
-
-/// CPU time of all threads of a process: the first number of /proc/PID/task/*/schedstat, in nanoseconds.
-fn cpu(process: u32) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let nanoseconds = threads.map(|thread| {
-        let text = fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
-        text.split(' ').next().unwrap().parse::<u64>().unwrap()
-    });
-    Duration::from_nanos(nanoseconds.sum())
 }
 
 fn rss_kib(process: u32) -> u64 {

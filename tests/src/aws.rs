@@ -18,6 +18,19 @@ use crate::until;
 /// It bounds a hang on a busy machine, nothing else.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How the SDK reaches what stands for AWS at an endpoint, as our programs do by [`ENVIRONMENT`].
+#[must_use]
+pub fn config_at(endpoint: &str) -> SdkConfig {
+    let [(_, region), (_, key), (_, secret)] = ENVIRONMENT;
+    let credentials = Credentials::new(key, secret, None, None, "this machine");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static(region))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(endpoint)
+        .build()
+}
+
 /// A running AWS with one stack in it. It is gone when this goes out of scope.
 pub struct Aws {
     lambda: Lambda,
@@ -34,13 +47,7 @@ impl Aws {
     #[must_use]
     pub fn with_stack(name: &str, template: &Value, parameters: &[(&str, &str)]) -> Option<Self> {
         let lambda = Lambda::start()?;
-        let credentials = Credentials::new("test", "test", None, None, "this machine");
-        let config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::from_static("eu-west-2"))
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url(lambda.endpoint())
-            .build();
+        let config = config_at(&lambda.endpoint());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let aws = Self { lambda, config, runtime, stack: name.to_owned() };
         let parameters = parameters

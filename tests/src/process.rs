@@ -67,6 +67,21 @@ fn built() -> PathBuf {
     test.ancestors().nth(2).expect("cargo puts tests into target/debug/deps").to_owned()
 }
 
+/// CPU time of all threads of a process: the first number of /proc/PID/task/*/schedstat, in nanoseconds.
+///
+/// # Panics
+/// If there is no such process.
+#[must_use]
+pub fn cpu_time(process: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
+    let nanoseconds = threads.map(|thread| {
+        let path = thread.expect("a thread").path().join("schedstat");
+        let text = fs::read_to_string(path).expect("a thread");
+        text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).expect("nanoseconds")
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
 /// A running program. It is killed when this goes out of scope.
 pub struct Running {
     child: Child,

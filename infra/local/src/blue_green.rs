@@ -18,7 +18,8 @@ use state::tallies::Retention;
 use crate::cli::Rebuild;
 use crate::host::kafka_config;
 use crate::log_extent;
-use crate::rebuild::{Shown, decide, report, say};
+use crate::rebuild::{Shown, before, decide, report};
+use crate::said::say;
 use crate::stack::Stack;
 
 /// The parameters that say which generation each consumer writes.
@@ -61,11 +62,7 @@ pub async fn run(options: &Rebuild, name: &str, table: &Table) -> anyhow::Result
 
 /// Lets the generation serve that served before: its consumer is made again and reads what it has missed.
 async fn back(stack: &Stack, table: &Table, pointer: Pointer) -> anyhow::Result<ExitCode> {
-    let serving = pointer.serving;
-    let before = pointer.before.or_else(|| serving.checked_sub(1).filter(|before| *before > 0));
-    let Some(before) = before else {
-        bail!("generation {serving} is the first that serves: there is none to go back to");
-    };
+    let (serving, before) = (pointer.serving, before(pointer)?);
     let group = stack.output("AggregateGroup")?.to_owned();
     say(&format!("Generation {before} is brought up to date, while generation {serving} serves.\n"))?;
     write_beside(stack, serving, before).await?;

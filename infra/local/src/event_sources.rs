@@ -20,10 +20,10 @@ use crate::cli::EventSources;
 use crate::event_source::EventSource;
 use crate::function::{Deployed, Function};
 use crate::host::{self, kafka_config};
-use crate::kafka_source;
 use crate::shutdown::{self, Shutdown, Signals, Trigger};
 use crate::stack::Stack;
 use crate::template::{EventSourceMapping, Template};
+use crate::{kafka_source, remote_table};
 
 /// How often it is looked which mappings the stack has.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -37,14 +37,15 @@ const GRACE: Duration = Duration::from_secs(8);
 pub async fn run(options: EventSources) -> anyhow::Result<ExitCode> {
     let stack = Stack::find(&options.stack).await?;
     let config = kafka_config(&options.bootstrap_servers, options.kafka_config.as_deref())?;
-    let table = Table::connect(stack.config(), stack.output("TableName")?.to_owned());
+    let table = remote_table::of_stack(&stack)?;
+    let functions = Deployed::at(None).await;
     let mut signals = Signals::listen()?;
     let mut feeds = Feeds { config, table, running: BTreeMap::new(), tasks: JoinSet::new() };
-    feeds.follow(&mappings(&stack).await?).await?;
+    feeds.follow(&mappings(&stack).await?, &functions);
     writeln!(std::io::stdout(), "ready {}", stack.name())?;
     let ended = tokio::select! {
         () = signals.wait() => Ok(()),
-        ended = feeds.run(stack.name()) => ended,
+        ended = feeds.run(stack.name(), &functions) => ended,
     };
     feeds.running.clear(); // which ends them
     let finished = async { while feeds.tasks.join_next().await.is_some() {} };
@@ -83,7 +84,7 @@ impl Drop for Feed {
 }
 
 impl Feeds {
-    async fn run(&mut self, name: &str) -> anyhow::Result<()> {
+    async fn run(&mut self, name: &str, functions: &impl Fn(&str) -> Deployed) -> anyhow::Result<()> {
         loop {
             let pause = tokio::time::sleep(LOOK_EVERY);
             tokio::select! {
@@ -95,14 +96,18 @@ impl Feeds {
             }
             let looked = async { mappings(&Stack::find(name).await?).await };
             match looked.await {
-                Ok(mappings) => self.follow(&mappings).await?,
+                Ok(mappings) => self.follow(&mappings, functions),
                 Err(error) => tracing::warn!("the stack does not tell its mappings: {error:#}"),
             }
         }
     }
 
     /// Begins what is new, and ends what is no more.
-    async fn follow(&mut self, mappings: &BTreeMap<String, EventSourceMapping>) -> anyhow::Result<()> {
+    fn follow(
+        &mut self,
+        mappings: &BTreeMap<String, EventSourceMapping>,
+        functions: &impl Fn(&str) -> Deployed,
+    ) {
         self.running.retain(|name, feed| {
             let stays = mappings.get(name) == Some(&feed.mapping);
             if !stays {
@@ -114,14 +119,12 @@ impl Feeds {
             if self.running.contains_key(name) {
                 continue;
             }
-            let function = Deployed::at(None).await(&mapping.function);
             let EventSourceMapping { topic, consumer_group: group, .. } = mapping;
             tracing::info!("{name} feeds {} from topic {topic} as group {group}", mapping.function);
             let (trigger, stop) = shutdown::channel();
-            self.begin(mapping, function, stop);
+            self.begin(mapping, functions(&mapping.function), stop);
             self.running.insert(name.clone(), Feed { mapping: mapping.clone(), trigger });
         }
-        Ok(())
     }
 
     fn begin(&mut self, mapping: &EventSourceMapping, function: Deployed, stop: Shutdown) {

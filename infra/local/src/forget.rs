@@ -1,7 +1,7 @@
 //! `probegram forget`: forgets what was heard of a device up to now, wherever it stands in the table.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use state::export::{self, Exported};
 use state::{Table, forget, generation};
 
 use crate::cli::Forget;
+use crate::said::say;
 use crate::table_socket;
 use crate::template::Template;
 
@@ -107,10 +108,4 @@ fn is_wanted() -> anyhow::Result<bool> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
 }

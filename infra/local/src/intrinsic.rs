@@ -186,15 +186,10 @@ impl<'a> Stack<'a> {
             }
             ("Fn::Equals", [one, other]) => self.value(one)? == self.value(other)?,
             ("Fn::Not", [one]) => !self.holds(one, depth)?,
-            ("Fn::And", all) => {
+            ("Fn::And" | "Fn::Or", all) => {
                 let all: Vec<bool> =
                     all.iter().map(|one| self.holds(one, depth)).collect::<Result<_, _>>()?;
-                all.into_iter().all(|holds| holds)
-            }
-            ("Fn::Or", all) => {
-                let all: Vec<bool> =
-                    all.iter().map(|one| self.holds(one, depth)).collect::<Result<_, _>>()?;
-                all.into_iter().any(|holds| holds)
+                if function == "Fn::And" { !all.contains(&false) } else { all.contains(&true) }
             }
             _ => bail!("{function} in a condition is not known here"),
         })

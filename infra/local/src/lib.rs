@@ -34,6 +34,7 @@ pub mod owner_code;
 pub mod quarantine;
 pub mod rebuild;
 pub mod remote_table;
+mod said;
 pub mod short_form;
 pub mod shutdown;
 pub mod spool_source;

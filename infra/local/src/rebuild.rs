@@ -25,6 +25,7 @@ use crate::changeover::is_fed_from;
 use crate::cli::Rebuild;
 use crate::host::{self, Host, Mappings, kafka_config};
 use crate::log_extent::{self, Extent};
+use crate::said::say;
 use crate::shutdown::{self, Signals};
 use crate::table_socket;
 use crate::template::Template;
@@ -127,13 +128,21 @@ impl Log {
     }
 }
 
-/// Lets the generation serve that served before.
-async fn back(host: &Host, table: &Table, pointer: Pointer) -> anyhow::Result<ExitCode> {
+/// The generation that served before this one.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn before(pointer: Pointer) -> anyhow::Result<u32> {
     let serving = pointer.serving;
     let before = pointer.before.or_else(|| serving.checked_sub(1).filter(|before| *before > 0));
-    let Some(before) = before else {
-        bail!("generation {serving} is the first that serves: there is none to go back to");
-    };
+    before.with_context(|| {
+        format!("generation {serving} is the first that serves: there is none to go back to")
+    })
+}
+
+/// Lets the generation serve that served before.
+async fn back(host: &Host, table: &Table, pointer: Pointer) -> anyhow::Result<ExitCode> {
+    let (serving, before) = (pointer.serving, before(pointer)?);
     if !generation::flip(table, serving, before).await? {
         bail!("somebody else has just let another generation serve: look again with GET /v1/status");
     }
@@ -371,12 +380,6 @@ pub(crate) async fn decide(
     }
     say(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) fn say(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
 }
 
 #[cfg(test)]

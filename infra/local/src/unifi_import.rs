@@ -19,6 +19,7 @@ use telegram::limit;
 
 use crate::cli::UnifiImport;
 use crate::host::kafka_config;
+use crate::said::say;
 use crate::template::Template;
 use crate::unifi_document::Exported;
 use crate::unifi_topic::{NewRecord, Topic};
@@ -369,11 +370,4 @@ fn progress(length: usize) -> ProgressBar {
         bar.set_style(style);
     }
     bar
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()?;
-    Ok(())
 }

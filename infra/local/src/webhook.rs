@@ -20,6 +20,7 @@ use telegram::Client;
 use telegram::client::{ALLOWED_UPDATES, WebhookInfo};
 
 use crate::cli::{DeleteWebhook, OfStack, Webhook};
+use crate::said::say;
 use crate::stack::Stack;
 use crate::{long_polling, owner_code, remote_table};
 
@@ -282,12 +283,6 @@ fn report(findings: &[Finding]) -> anyhow::Result<bool> {
 
 fn code(is_well: bool) -> ExitCode {
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
 }
 
 #[cfg(test)]
