@@ -30,6 +30,7 @@ pub mod simulated_mongodb;
 pub mod slow_line;
 pub mod stage;
 pub mod telegram;
+pub mod template_checks;
 pub mod virtual_machine;
 
 /// A file or folder of test material that lives beside the workspace, in `../shared`, because it is not ours to

@@ -4,18 +4,20 @@
 //! formerly IAB), and publishes to whom (IEEE 802-2014, clause 8.2). `data/ieee.txt` has what it published, `build.rs`
 //! makes the tables of it that stand here: a lookup needs no memory and no start.
 
+use std::cmp::Ordering;
+
 use crate::Mac;
 
 /// The names of all organizations, each on its line.
 static NAMES: &str = include_str!(concat!(env!("OUT_DIR"), "/names.txt"));
+/// Where in them every [`STRIDE`]th line begins.
+static STARTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/starts.bin"));
+const STRIDE: usize = 64;
 
-// The blocks by size: all prefixes in ascending order, then the places of their holders' lines in `NAMES`.
+// The blocks by size, as `build.rs` says.
 static MA_L: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/blocks-24.bin"));
 static MA_M: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/blocks-28.bin"));
 static MA_S: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/blocks-36.bin"));
-
-/// The bytes that say where a holder's line begins.
-const PLACE: usize = 3;
 
 /// The organization to which the IEEE gave the block that an address lies in, as the registry writes it, on one line.
 /// `None` for addresses that a device chose itself, which no registry knows, for addresses of groups, and for blocks
@@ -28,20 +30,32 @@ pub fn of(mac: Mac) -> Option<&'static str> {
         return None;
     }
     // the smallest block first: larger ones may be divided
-    let place = holder(MA_S, [a, b, c, d, e & 0xf0])
+    let line = holder(MA_S, [a, b, c, d, e & 0xf0])
         .or_else(|| holder(MA_M, [a, b, c, d & 0xf0]))
         .or_else(|| holder(MA_L, [a, b, c]))?;
-    NAMES.get(place..)?.lines().next()
+    let (starts, _) = STARTS.as_chunks::<3>();
+    let &[high, middle, low] = starts.get(line / STRIDE)?;
+    let start = usize::try_from(u32::from_be_bytes([0, high, middle, low])).ok()?;
+    NAMES.get(start..)?.lines().nth(line % STRIDE)
 }
 
-/// Where in [`NAMES`] the line of the organization begins that holds the block with this prefix.
+/// The line in [`NAMES`] of the organization that holds the block with this prefix.
 fn holder<const PREFIX: usize>(blocks: &[u8], prefix: [u8; PREFIX]) -> Option<usize> {
-    let count = blocks.len() / (PREFIX + PLACE);
-    let (prefixes, places) = blocks.split_at_checked(count * PREFIX)?;
-    let (prefixes, _) = prefixes.as_chunks::<PREFIX>();
-    let (places, _) = places.as_chunks::<PLACE>();
-    let &[high, middle, low] = places.get(prefixes.binary_search(&prefix).ok()?)?;
-    usize::try_from(u32::from_be_bytes([0, high, middle, low])).ok()
+    let count = blocks.len() / (PREFIX + 2);
+    let (prefixes, lines) = blocks.split_at_checked(count * PREFIX)?;
+    let (lines, _) = lines.as_chunks::<2>();
+    let prefix_at =
+        |block: usize| (0..PREFIX).filter_map(move |place| prefixes.get(place * count + block).copied());
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        match prefix_at(middle).cmp(prefix) {
+            Ordering::Less => low = middle + 1,
+            Ordering::Greater => high = middle,
+            Ordering::Equal => return lines.get(middle).map(|line| u16::from_be_bytes(*line).into()),
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -472,8 +472,12 @@ pub struct Rebuild {
     pub no_flip: bool,
 
     /// Let the generation serve that served before this one, and do nothing else
-    #[arg(long, conflicts_with_all = ["accept", "no_flip", "bootstrap_servers", "spool"])]
+    #[arg(long, conflicts_with_all = ["accept", "no_flip", "spool"])]
     pub back: bool,
+
+    /// Remove the consumer of a generation that does not serve, and do nothing else: after a rebuild that is not to go on
+    #[arg(long, requires = "stack", conflicts_with_all = ["accept", "no_flip", "back", "bootstrap_servers", "spool"])]
+    pub stop: bool,
 
     /// Keep a device's days for so many days: as in `probegram local`
     #[arg(long, value_name = "DAYS", default_value_t = aggregate::Context::DAY_RETENTION_DAYS)]

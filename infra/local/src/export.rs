@@ -1,18 +1,19 @@
 //! `probegram export`: what the table holds, as JSON lines: of some devices, or of all.
 
-use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use runtime::zoned::for_programs;
 use serde_json::{Map, Value, json};
 use state::export::{self, Exported};
 use state::key;
+use tempfile::NamedTempFile;
 
 use crate::cli::Export;
+use crate::shutdown::{INTERRUPTED, Signals};
 use crate::table_socket;
 use crate::template::Template;
 
@@ -27,23 +28,33 @@ const TIMES_MS: [&str; 5] = ["first", "heard", "last", "made", "since"];
 /// When the table cannot be read or the file cannot be written.
 pub async fn run(options: Export) -> anyhow::Result<ExitCode> {
     let opened = table_socket::open(&options.which, &Template::read()?).await?;
-    let mut out: Box<dyn Write> = match &options.output {
-        // readable for its owner alone: it is about people
-        Some(path) => Box::new(BufWriter::new(
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-                .with_context(|| format!("{} cannot be made: is it there already?", path.display()))?,
-        )),
+    // The file has its name when it is whole. It is readable for its owner alone: it is about people.
+    let file = match &options.output {
+        Some(path) => {
+            ensure!(!path.exists(), "{} is there already: name another file", path.display());
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let file = NamedTempFile::with_prefix_in(".probegram-export-", folder);
+            Some((path, file.with_context(|| format!("{} cannot be made", path.display()))?))
+        }
+        None => None,
+    };
+    let mut out: Box<dyn Write> = match &file {
+        Some((_path, file)) => Box::new(BufWriter::new(file.reopen()?)),
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
+    let mut signals = Signals::listen()?;
     let (mut looked_at, mut written) = (0_u64, 0_u64);
     let (began, mut said) = (Instant::now(), Instant::now());
     let mut after = None;
     loop {
-        let (items, next) = export::page(&opened.table, after.as_ref()).await?;
+        let (items, next) = tokio::select! {
+            page = export::page(&opened.table, after.as_ref()) => page?,
+            () = signals.wait() => {
+                writeln!(std::io::stderr(), "Interrupted: the export is not whole.")?;
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+        };
         for item in &items {
             looked_at += 1;
             if options.devices.is_empty() || options.devices.iter().any(|mac| item.mentions(*mac)) {
@@ -62,7 +73,8 @@ pub async fn run(options: Export) -> anyhow::Result<ExitCode> {
         }
     }
     out.flush()?;
-    if let Some(path) = &options.output {
+    if let Some((path, file)) = file {
+        file.persist_noclobber(path).with_context(|| format!("{} cannot be made", path.display()))?;
         writeln!(std::io::stdout(), "{written} of {looked_at} items are in {}", path.display())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -76,8 +88,8 @@ fn line(item: &Exported) -> Value {
     line.insert("sk".to_owned(), json!(item.key.sk));
     if let Some(ssid) = key::ssid_of(&item.key.sk).filter(|_| item.kind == "network") {
         match std::str::from_utf8(ssid.bytes()) {
-            Ok(name) => line.insert("ssid".to_owned(), json!(name)),
-            Err(_no_utf8) => line.insert("ssid_hex".to_owned(), json!(hex(ssid.bytes()))),
+            Ok(name) => line.insert("network".to_owned(), json!(name)),
+            Err(_no_utf8) => line.insert("network_hex".to_owned(), json!(hex(ssid.bytes()))),
         };
     }
     for (name, value) in &item.attributes {

@@ -16,6 +16,8 @@ use aws_sdk_lambda::primitives::Blob;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::account;
+
 /// No function runs longer than this: a limit of Lambda.
 const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
 
@@ -71,7 +73,7 @@ impl Deployed {
             .connect_timeout(Duration::from_secs(2))
             .operation_timeout(LONGEST_INVOCATION)
             .build();
-        let mut config = runtime::aws::config().await.into_builder();
+        let mut config = account::config().await.into_builder();
         if let Some(endpoint) = endpoint {
             config = config.endpoint_url(endpoint);
         }

@@ -23,6 +23,7 @@ use state::{Generation, Table, generation, identity};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use crate::account;
 use crate::changeover::{self, Log, Plan};
 use crate::cli::Local;
 use crate::directory::DataDirectory;
@@ -615,7 +616,7 @@ async fn telegram(options: &Local) -> anyhow::Result<Option<telegram::Client>> {
         (None, Some(name)) => Place::SecretsManager(name.clone()),
         (None, None) => return Ok(None),
     };
-    let secret = Secret::at(place, None);
+    let secret = Secret::at(place, Some(account::config().await));
     let token = secret.read().await?;
     let client = telegram::Client::new(&options.telegram_api_url, token.expose_secret().into())?;
     Ok(Some(client))

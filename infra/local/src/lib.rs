@@ -8,6 +8,7 @@
 
 #![recursion_limit = "256"] // the types of the SDK's futures nest deeply
 
+pub mod account;
 pub mod blue_green;
 pub mod changeover;
 pub mod cli;

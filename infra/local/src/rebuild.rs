@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use delivery::Telegram;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
@@ -26,7 +26,7 @@ use crate::cli::Rebuild;
 use crate::host::{self, Host, Mappings, kafka_config};
 use crate::log_extent::{self, Extent};
 use crate::said::say;
-use crate::shutdown::{self, Signals};
+use crate::shutdown::{self, INTERRUPTED, Signals};
 use crate::table_socket;
 use crate::template::Template;
 
@@ -37,8 +37,6 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 const WINDOW_S: u64 = 1;
 /// A rebuild that was killed is no member of its group any more after this time, and the next one gets its partitions.
 const SESSION_TIMEOUT_MS: &str = "10000";
-/// As of a shell's programs that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
 
 /// Where the records are.
 #[derive(Debug, Clone)]
@@ -59,6 +57,15 @@ pub async fn run(options: Rebuild) -> anyhow::Result<ExitCode> {
     let table = &opened.table;
     if let Some(stack) = &options.which.stack {
         return blue_green::run(&options, stack, table).await;
+    }
+    if options.which.dynamodb_endpoint.is_some() {
+        let name = &options.which.table;
+        // the group of a stack's functions: `AggregateGroup` in template.yaml
+        let is_of_stack = !progress::of_group(table, &format!("{name}-aggregate")).await?.is_empty();
+        ensure!(
+            !is_of_stack,
+            "{name} is the table of a stack, whose functions write it: name that instead, with --stack"
+        );
     }
     let retention = Retention::in_days(options.day_retention, options.totals_retention);
     let host = Host::new(table.clone(), mappings, retention, TimeZone::UTC, Telegram::none()).await?;

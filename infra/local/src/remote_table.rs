@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::types::{
 use serde::Deserialize;
 use state::Table;
 
+use crate::account;
 use crate::stack::Stack;
 use crate::template::Template;
 
@@ -78,7 +79,7 @@ pub fn of_stack(stack: &Stack) -> anyhow::Result<Table> {
 }
 
 async fn client(endpoint: &str) -> Client {
-    Client::new(&runtime::aws::config().await.into_builder().endpoint_url(endpoint).build())
+    Client::new(&account::config().await.into_builder().endpoint_url(endpoint).build())
 }
 
 async fn is_there(client: &Client, endpoint: &str, name: &str) -> anyhow::Result<bool> {

@@ -3,6 +3,9 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+/// The exit code of a command that was interrupted, as a shell has it for Ctrl-C.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// Told to all tasks when the program is to end.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Receiver<bool>);

@@ -10,8 +10,11 @@ use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
+use aws_sdk_cloudformation::primitives::DateTime;
 use aws_sdk_cloudformation::types::{Capability, Parameter, StackEvent, TemplateStage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::account;
 
 /// How often CloudFormation is asked how far it is, and how often that is said without a terminal.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -42,8 +45,16 @@ pub struct Stack {
 struct Description {
     status: String,
     reason: Option<String>,
+    updated_at: Option<DateTime>,
     outputs: BTreeMap<String, String>,
     parameters: BTreeMap<String, String>,
+}
+
+impl Description {
+    /// Whether the last thing that was done to it went well.
+    fn is_well(&self) -> bool {
+        self.status.ends_with("_COMPLETE") && !self.status.contains("ROLLBACK")
+    }
 }
 
 impl Stack {
@@ -52,7 +63,7 @@ impl Stack {
     /// # Errors
     /// When no region is set, there are no credentials, or the region has no such stack; and when CloudFormation does not answer.
     pub async fn find(name: &str) -> anyhow::Result<Self> {
-        let config = runtime::aws::config().await;
+        let config = account::config().await;
         let Some(region) = config.region().map(ToString::to_string) else {
             bail!(
                 "it is not known in which region the stack {name} is: set AWS_REGION, or AWS_PROFILE to a profile with a region"
@@ -70,7 +81,7 @@ impl Stack {
             Ok(resources) => resources,
             Err(error) => return Err(explain(error, &config, name, &region).await),
         };
-        let Description { status, reason: _, outputs, parameters } = described;
+        let Description { status, outputs, parameters, .. } = described;
         Ok(Self { config, client, name: name.to_owned(), status, outputs, parameters, resources, types })
     }
 
@@ -159,16 +170,17 @@ impl Stack {
     /// When there is no such parameter; when the update is refused, or fails: then CloudFormation goes back to what was before; and
     /// when it takes longer than an hour.
     pub async fn update(&self, changes: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut shown = Shown::new(&self.name);
+        // somebody else's update may have brought parameters, or taken them away
+        let before = self.settled(&mut shown, |_| true).await?;
         for (name, _) in changes {
             ensure!(
-                self.parameters.contains_key(*name),
+                before.parameters.contains_key(*name),
                 "the stack {} has no parameter {name}: it is older than this program. Deploy it again (sam build, sam deploy)",
                 self.name
             );
         }
-        let mut shown = Shown::new(&self.name);
-        self.settled(&mut shown, |_| true).await?;
-        let parameters = self.parameters.keys().map(|name| {
+        let parameters = before.parameters.keys().map(|name| {
             let parameter = Parameter::builder().parameter_key(name);
             match changes.iter().find(|(changed, _)| changed == name) {
                 Some((_, value)) => parameter.parameter_value(*value).build(),
@@ -191,16 +203,21 @@ impl Stack {
                 return Err(error).with_context(|| {
                     format!(
                         "CloudFormation does not take the update of {}, which is {}",
-                        self.name, self.status
+                        self.name, before.status
                     )
                 });
             }
         }
         // The first look may still find the stack as it was before.
-        let has_begun = |description: &Description| {
-            changes.iter().all(|(name, value)| {
-                description.parameters.get(*name).is_some_and(|it| it == value || it == NO_ECHO)
-            })
+        let has_begun = |now: &Description| {
+            let has = |name: &str, value: &str| {
+                now.parameters.get(name).is_some_and(|it| it == value || it == NO_ECHO)
+            };
+            if now.is_well() {
+                changes.iter().all(|(name, value)| has(name, value))
+            } else {
+                (now.updated_at, &now.status) != (before.updated_at, &before.status)
+            }
         };
         let description = self.settled(&mut shown, has_begun).await?;
         if description.status == "UPDATE_COMPLETE" {
@@ -210,11 +227,11 @@ impl Stack {
         bail!("the stack {} could not be updated and is {}: {why}", self.name, description.status)
     }
 
-    /// How it is when nothing happens to it any more. Where that went well it has also to be `done`.
+    /// How it is when nothing happens to it any more, and that is not what was `before`.
     async fn settled(
         &self,
         shown: &mut Shown,
-        done: impl Fn(&Description) -> bool,
+        is_new: impl Fn(&Description) -> bool,
     ) -> anyhow::Result<Description> {
         let began = Instant::now();
         // a look that finds no answer says nothing of the update
@@ -224,9 +241,7 @@ impl Stack {
                 Ok(Some(description)) => {
                     lost = 0;
                     let is_over = !description.status.ends_with("_IN_PROGRESS");
-                    let is_well =
-                        description.status.ends_with("_COMPLETE") && !description.status.contains("ROLLBACK");
-                    if is_over && (!is_well || done(&description)) {
+                    if is_over && is_new(&description) {
                         shown.end();
                         return Ok(description);
                     }
@@ -290,6 +305,7 @@ async fn describe(client: &Client, name: &str) -> Result<Option<Description>, aw
     Ok(Some(Description {
         status: stack.stack_status.map(|status| status.as_str().to_owned()).unwrap_or_default(),
         reason: stack.stack_status_reason,
+        updated_at: stack.last_updated_time,
         outputs: outputs.filter_map(|it| Some((it.output_key?, it.output_value?))).collect(),
         parameters: parameters.filter_map(|it| Some((it.parameter_key?, it.parameter_value?))).collect(),
     }))
