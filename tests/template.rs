@@ -186,7 +186,7 @@ fn each_mistake_is_told() {
     let statement = |of: &str| {
         format!("/Resources/{of}/Properties/Policies/0/PolicyDocument/Statement").leak() as &'static str
     };
-    let mistakes: [Mistake; 18] = [
+    let mistakes: [Mistake; 19] = [
         ("msk", mapping("MaximumRetryAttempts"), json!(3), "says MaximumRetryAttempts"),
         ("confluent", mapping("DestinationConfig"), json!({}), "says DestinationConfig"),
         ("msk", mapping("StartingPosition"), json!("LATEST"), "begins at LATEST"),
@@ -229,6 +229,12 @@ fn each_mistake_is_told() {
             json!([{"Effect": "Allow", "Action": ["kafka-cluster:ReadData"], "Resource": "*"}]),
             "BotRole",
         ),
+        (
+            "confluent",
+            statement("BotRole"),
+            json!([{"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": "*"}]),
+            "BotRole allows secretsmanager:GetSecretValue on *",
+        ),
         ("confluent", "/Resources/StateTable/DeletionPolicy", json!("Delete"), "StateTable"),
     ];
     for (variant, place, value, expected) in mistakes {
@@ -249,6 +255,7 @@ fn told_of(expansion: &Value, variant: &str) -> Vec<String> {
         filters(&stack),
         environments(&stack),
         kafka_permissions(&stack, variant),
+        everything(&stack),
         limits(expansion, &stack, variant),
     ];
     told.concat().into_iter().map(|line| format!("{variant}: {line}")).collect()
@@ -545,6 +552,27 @@ fn kafka_permissions(stack: &Template, variant: &str) -> Vec<String> {
     let wanted: BTreeSet<String> = [network, more].concat().into_iter().map(str::to_owned).collect();
     if actions != wanted {
         told.push(format!("KafkaPolicy allows {actions:?}, and what is needed is {wanted:?}"));
+    }
+    told
+}
+
+/// What may be done to everything: only what knows nothing narrower. That the rest is what functions ask is seen in
+/// tests/deploy_rehearsal.rs.
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html>
+fn everything(stack: &Template) -> Vec<String> {
+    let of_roles =
+        of_type(stack, "AWS::IAM::Role").into_iter().map(|(name, role)| (name, role["Policies"].clone()));
+    let of_policies =
+        of_type(stack, "AWS::IAM::ManagedPolicy").into_iter().map(|(name, policy)| (name, json!([policy])));
+    let mut told = Vec::new();
+    for (name, policies) in of_roles.chain(of_policies) {
+        for (action, resource) in statements(&policies) {
+            let knows_no_other =
+                action.starts_with("ec2:Describe") || action == "lambda:ListEventSourceMappings";
+            if action.contains('*') || resource == "*" && !knows_no_other {
+                told.push(format!("{name} allows {action} on {resource}"));
+            }
+        }
     }
     told
 }

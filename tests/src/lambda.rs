@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 use crate::fetched::fetched;
 use crate::kafka::Port;
 use crate::process::Running;
+use crate::recorded_calls::{Calls, Recorder};
 use crate::until;
 
 /// It bounds a hang on a busy machine, nothing else.
@@ -40,6 +41,7 @@ pub struct Lambda {
     runtime: Runtime,
     port: Port,
     files: TempDir,
+    recorder: Recorder,
 }
 
 impl Lambda {
@@ -61,12 +63,13 @@ impl Lambda {
         let port = Port::reserve();
         let endpoint = format!("http://127.0.0.1:{}", port.number());
         let files = TempDir::new().expect("a temporary folder");
+        let recorder = Recorder::start(&endpoint);
         let program = Running::start(
             Command::new(home.join("venv/bin/ministack"))
                 .env("BIND_HOST", "127.0.0.1") // it would listen on all addresses
                 .env("GATEWAY_PORT", port.number().to_string())
                 .env("LAMBDA_EXECUTOR", "local")
-                .env("AWS_ENDPOINT_URL", &endpoint)
+                .env("AWS_ENDPOINT_URL", recorder.endpoint()) // the functions inherit it
                 .env("TMPDIR", files.path())
                 .env("LOG_LEVEL", "ERROR"),
         );
@@ -78,7 +81,7 @@ impl Lambda {
             .build();
         let client = Client::from_conf(config);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let mut lambda = Self { program, client, runtime, port, files };
+        let mut lambda = Self { program, client, runtime, port, files, recorder };
         until(PATIENCE, "Lambda", || {
             if let Some(status) = lambda.program.exit_status() {
                 panic!("ministack ended with {status}\n{}", lambda.program.stderr());
@@ -92,6 +95,12 @@ impl Lambda {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.number())
+    }
+
+    /// What its functions have asked of AWS so far, by their names.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.recorder.calls()
     }
 
     /// Deploys a program as the `bootstrap` of a new function with this environment.

@@ -23,6 +23,7 @@ pub mod partition_log;
 pub mod plain_fold;
 pub mod process;
 pub mod proxy;
+pub mod recorded_calls;
 pub mod scheduled_table;
 pub mod schedules;
 pub mod secured_kafka;
@@ -31,6 +32,7 @@ pub mod slow_line;
 pub mod stage;
 pub mod telegram;
 pub mod template_checks;
+pub mod template_permissions;
 pub mod virtual_machine;
 
 /// A file or folder of test material that lives beside the workspace, in `../shared`, because it is not ours to
