@@ -7,7 +7,7 @@
 PATH := $(PATH):$(HOME)/.cargo/bin
 export PATH
 # where the recipes look for programs, whatever the shell's own settings say
-export CARGO_TARGET_DIR := target
+export CARGO_TARGET_DIR := $(CURDIR)/target
 
 .NOTPARALLEL:
 .PHONY: help demo test test-radio lint build bench chaos prove fuzz cargo packages-build packages-test packages-radio packages-bench deb audit deploy-tools deploy-rehearsal

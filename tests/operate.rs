@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use state::Table;
 use state::chats::{self, Role};
+use state::generation;
 use state::watchdog::{Remembered, Subject};
 use tempfile::TempDir;
 use wiremock::matchers::any;
@@ -62,6 +63,8 @@ fn template() -> Value {
             "ClientsTopic": parameter("unifi.ace.user"),
             "DevicesTopic": parameter("unifi.ace.device"),
             "SensorsTopic": parameter("sensors"),
+            "AggregateBlue": parameter("1"),
+            "AggregateGreen": parameter(""),
             "MaxLagRecords": parameter("100"),
             "AlarmEmail": parameter(""),
         },
@@ -78,7 +81,7 @@ fn template() -> Value {
                 "Properties": {"SecretString": reference("TelegramToken")}},
             "KafkaSecret": {"Type": "AWS::SecretsManager::Secret",
                 "Properties": {"SecretString": json!({"username": WATCHER, "password": PASSWORD}).to_string()}},
-            "AggregateBlueFunction": function(json!({})),
+            "AggregateBlueFunction": function(json!({"BLUE": reference("AggregateBlue"), "GREEN": reference("AggregateGreen")})),
             "MaterializeFunction": function(json!({})),
             "AlertFunction": function(json!({})),
             "BotFunction": function(json!({"WEBHOOK_SECRET_SHA256": reference(SECRETS)})),
@@ -531,4 +534,44 @@ fn commands_find_the_table_of_a_stack_and_say_when_there_is_none() {
     assert!(code == 2 && said.contains("set AWS_REGION"), "{said}");
     let (code, said) = operate(&["quarantine", "--stack", STACK, "--data", "/tmp"], None);
     assert!(code == 2 && said.contains("cannot be used with"), "{said}");
+}
+
+#[test]
+fn a_rebuild_that_was_interrupted_is_ended_by_the_same_command_or_stopped() {
+    let Some(stage) = Stage::set(&[("AggregateGreen", "2")]) else { return };
+    let consumers = || {
+        let parameters = stage.aws.parameters();
+        ["AggregateBlue", "AggregateGreen"].map(|consumer| parameters[consumer].clone())
+    };
+    let flip = |from, to| assert!(stage.aws.wait_for(generation::flip(&stage.table(), from, to)).unwrap());
+
+    // generation 2 serves, and the consumer of generation 1 was not removed any more
+    flip(1, 2);
+    let said = stage.succeeds(&["rebuild"]);
+    assert!(
+        said.contains("Generation 2 serves already")
+            && said.contains("one consumer, which writes generation 2"),
+        "{said}"
+    );
+    assert_eq!(consumers(), ["", "2"], "{said}");
+
+    // the way back, interrupted at the same place
+    stage.aws.set(&[("AggregateBlue", "1"), ("AggregateGreen", "2")]);
+    flip(2, 1);
+    let said = stage.succeeds(&["rebuild", "--back"]);
+    assert!(said.contains("Generation 1 serves already"), "{said}");
+    assert_eq!(consumers(), ["1", ""], "{said}");
+
+    // one that is given up before it has come to its end
+    stage.aws.set(&[("AggregateBlue", "1"), ("AggregateGreen", "3")]);
+    let said = stage.succeeds(&["rebuild", "--stop"]);
+    assert_eq!(consumers(), ["1", ""], "{said}");
+
+    // what serves is never left without its consumer
+    stage.aws.set(&[("AggregateBlue", "3")]);
+    let (code, said) = stage.operate(&["rebuild", "--stop"]);
+    assert!(code != 0 && said.contains("no consumer of stack home writes generation 1"), "{said}");
+    let (code, said) = stage.operate(&["rebuild"]);
+    assert!(code != 0 && said.contains("Deploy it with AggregateBlue and AggregateGreen empty"), "{said}");
+    assert_eq!(consumers(), ["3", ""]);
 }

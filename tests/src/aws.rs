@@ -89,6 +89,29 @@ impl Aws {
         parameters.filter_map(|it| Some((it.parameter_key?, it.parameter_value?))).collect()
     }
 
+    /// Changes parameters of the stack, as somebody does who deploys it again.
+    ///
+    /// # Panics
+    /// If that is refused or fails.
+    pub fn set(&self, changes: &[(&str, &str)]) {
+        let parameters = self.parameters().into_keys().map(|name| {
+            let parameter = Parameter::builder().parameter_key(&name);
+            match changes.iter().find(|(changed, _)| *changed == name) {
+                Some((_, value)) => parameter.parameter_value(*value).build(),
+                None => parameter.use_previous_value(true).build(),
+            }
+        });
+        let update = self.cloudformation().update_stack().stack_name(&self.stack).use_previous_template(true);
+        let update =
+            update.set_parameters(Some(parameters.collect())).capabilities(Capability::CapabilityIam);
+        self.wait_for(update.send()).expect("an update");
+        until(PATIENCE, "the update", || {
+            let now = self.parameters();
+            let is_done = self.described().stack_status()?.as_str() == "UPDATE_COMPLETE";
+            (is_done && changes.iter().all(|(name, value)| now[*name] == *value)).then_some(())
+        });
+    }
+
     /// What an output of the stack says.
     ///
     /// # Panics

@@ -27,6 +27,9 @@ pub struct Call {
     pub resource: String,
 }
 
+/// Under this name stands what was asked by what is no function, or has ended before it could be found.
+pub const NOBODY: &str = "";
+
 /// What each function has asked, by the function's name.
 pub type Calls = BTreeMap<String, BTreeSet<Call>>;
 
@@ -72,7 +75,7 @@ impl Recorder {
         format!("http://127.0.0.1:{}", self.shared.port)
     }
 
-    /// What functions have asked so far. Programs that are none, such as a test itself, are not noted.
+    /// What functions have asked so far.
     ///
     /// # Panics
     /// If noting has.
@@ -92,9 +95,8 @@ async fn carry(
 ) -> Response<Body> {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let calls = calls(target, &method, uri.path(), &serde_json::from_slice(&body).unwrap_or_default());
-    if let Some(function) = function_at(peer.port(), shared.port) {
-        shared.calls.lock().unwrap().entry(function).or_default().extend(calls);
-    }
+    let function = function_at(peer.port(), shared.port).unwrap_or_else(|| NOBODY.to_owned());
+    shared.calls.lock().unwrap().entry(function).or_default().extend(calls);
     for name in [header::HOST, header::CONTENT_LENGTH, header::CONNECTION, header::TRANSFER_ENCODING] {
         headers.remove(name);
     }

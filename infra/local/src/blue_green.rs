@@ -39,7 +39,14 @@ const STALLED_AFTER: Duration = Duration::from_secs(5 * 60);
 pub async fn run(options: &Rebuild, name: &str, table: &Table) -> anyhow::Result<ExitCode> {
     let stack = Stack::find(name).await?;
     let pointer = generation::pointer(table).await?;
-    if options.stop || is_decided(&stack, pointer, options.back) {
+    let is_decided = is_decided(&stack, pointer, options.back);
+    if options.stop || is_decided {
+        if is_decided {
+            say(&format!(
+                "Generation {} serves already, by a command that was interrupted: this ends it.\n",
+                pointer.serving
+            ))?;
+        }
         remove_others(&stack, table).await?;
         return Ok(ExitCode::SUCCESS);
     }
