@@ -42,8 +42,12 @@ locals {
       "READ ${topic}" => { type = "TOPIC", name = topic, pattern = "LITERAL", operation = "READ" }
     },
     {
-      "READ groups"      = { type = "GROUP", name = "${var.stack}-", pattern = "PREFIXED", operation = "READ" }
-      "DESCRIBE_CONFIGS" = { type = "CLUSTER", name = "kafka-cluster", pattern = "LITERAL", operation = "DESCRIBE_CONFIGS" }
+      # how long records are kept and the like, for `probegram topics`
+      for topic in keys(local.topics) :
+      "DESCRIBE_CONFIGS ${topic}" => { type = "TOPIC", name = topic, pattern = "LITERAL", operation = "DESCRIBE_CONFIGS" }
+    },
+    {
+      "READ groups" = { type = "GROUP", name = "${var.stack}-", pattern = "PREFIXED", operation = "READ" }
     }
   )
 }
@@ -203,6 +207,18 @@ output "parameters" {
     BootstrapServers: ${trimprefix(confluent_kafka_cluster.probegram.bootstrap_endpoint, "SASL_SSL://")}
     KafkaApiKey: ${confluent_api_key.functions.id}
     KafkaApiSecret: ${confluent_api_key.functions.secret}
+  EOT
+}
+
+# `terraform output -raw admin > admin.properties`
+output "admin" {
+  description = "The login that may do everything in the cluster, as a file"
+  sensitive   = true
+  value       = <<-EOT
+    security.protocol=SASL_SSL
+    sasl.mechanisms=PLAIN
+    sasl.username=${confluent_api_key.admin.id}
+    sasl.password=${confluent_api_key.admin.secret}
   EOT
 }
 
