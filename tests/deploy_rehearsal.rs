@@ -281,9 +281,9 @@ impl Rehearsal {
             Provider::Msk => {
                 let login = serde_json::json!({"username": FUNCTIONS, "password": PASSWORD}).to_string();
                 let made = self.aws_says(&format!(
-                    "client('secretsmanager').list_secrets(Filters=[dict(Key='name', Values=['AmazonMSK_probegram'])])['SecretList'][:1] or [client('secretsmanager').create_secret(Name='AmazonMSK_probegram', SecretString='{login}')]"
+                    "[s['ARN'] for s in client('secretsmanager').list_secrets()['SecretList'] if s['Name'] == 'AmazonMSK_probegram'] or [client('secretsmanager').create_secret(Name='AmazonMSK_probegram', SecretString='{login}')['ARN']]"
                 ));
-                secret = made[0]["ARN"].as_str().unwrap().to_owned();
+                secret = made[0].as_str().unwrap().to_owned();
                 parameters.extend([
                     ("KafkaProvider", "msk"),
                     ("MskClusterArn", "arn:aws:kafka:eu-west-2:000000000000:cluster/probegram/0123abcd-1"),

@@ -165,8 +165,10 @@ fn a_sensor_may_write_to_its_topics_and_nothing_else() {
 #[test]
 fn the_functions_may_read_each_topic() {
     let commands = blocks(&text(CONFLUENT_PAGE), "sh");
-    let reading =
-        commands.iter().position(|line| line.contains("$FUNCTIONS --operations read --topic")).unwrap();
+    let reading = commands
+        .iter()
+        .position(|line| line.contains("$FUNCTIONS --operations read,describe-configs --topic"))
+        .unwrap();
     let named = commands[reading - 1]
         .strip_prefix("for topic in ")
         .and_then(|line| line.strip_suffix("; do"))
