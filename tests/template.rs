@@ -58,6 +58,7 @@ const VARIANTS: [(&str, &[(&str, &str)]); 6] = [
             CONFLUENT[3],
             ("AggregateBlue", "3"),
             ("AggregateGreen", "4"),
+            ("ReservedConcurrency", "true"),
         ],
     ),
     (
@@ -67,7 +68,6 @@ const VARIANTS: [(&str, &[(&str, &str)]); 6] = [
             ("MskClusterArn", CLUSTER),
             ("AggregateBlue", ""),
             ("AggregateGreen", "2"),
-            ("ReservedConcurrency", "false"),
         ],
     ),
 ];
@@ -654,7 +654,7 @@ fn limits(expansion: &Value, stack: &Template, variant: &str) -> Vec<String> {
         if text(function, "/LoggingConfig/LogGroup") != own_group {
             told.push(format!("{name} does not log to {own_group}"));
         }
-        if function.get("ReservedConcurrentExecutions").is_some() == (variant == "green") {
+        if function.get("ReservedConcurrentExecutions").is_some() != (variant == "rebuild") {
             told.push(format!("{name}: ReservedConcurrency is not what was asked for"));
         }
     }

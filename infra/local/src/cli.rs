@@ -419,9 +419,9 @@ pub struct Quarantine {
     #[command(flatten)]
     pub which: WhichTable,
 
-    /// The topic; its records in a spool are listed too
-    #[arg(long, value_name = "NAME", default_value = capture_agent::spool::PCAP)]
-    pub topic: String,
+    /// The topic; its records in a spool are listed too [default: the stack's, or pcap]
+    #[arg(long, value_name = "NAME")]
+    pub topic: Option<String>,
 
     /// How many days back, by the time at which Kafka or the spool took the record
     #[arg(long, value_name = "N", default_value_t = state::quarantine::KEPT_DAYS, value_parser = clap::value_parser!(u32).range(1..=3660))]

@@ -202,14 +202,18 @@ fn of_mapping(mapping: &Mapping, stack: &Stack, now_ms: i64) -> Finding {
 fn mend_mapping(problem: &str) -> &'static str {
     let words = problem.to_ascii_lowercase();
     let has = |one_of: &[&str]| one_of.iter().any(|word| words.contains(word));
-    if has(&["authoriz", "access denied"]) {
+    let network = "see that Lambda reaches the brokers: BootstrapServers for Confluent; for MSK the cluster's subnets need a way to Lambda and STS (endpoints or NAT), and its security group has to let itself in";
+    // its text goes on about Lambda, Secrets Manager and authentication
+    if has(&["connection error", "vpc"]) {
+        network
+    } else if has(&["authoriz", "access denied", "permission", "execution role"]) {
         "let the functions' Kafka user (ACLs), or KafkaPolicy for IAM, read the topic and be in groups that begin with the table's name"
     } else if has(&["authenticat", "sasl", "credential", "certificate", "secret"]) {
         "see that the login is right: KafkaApiKey and KafkaApiSecret for Confluent, MskScramSecretArn or IAM for MSK; then deploy again"
     } else if words.contains("topic") {
-        "make the topic: probegram topics --create; or correct its name in the stack's parameters"
-    } else if has(&["connection", "connect", "broker", "resolve", "network", "timed out", "vpc"]) {
-        "see that Lambda reaches the brokers: BootstrapServers for Confluent; for MSK the cluster's subnets need a way to Lambda and STS (endpoints or NAT), and its security group has to let itself in"
+        "make the topic: `probegram topics --bootstrap-servers … --kafka-config … --create`, with a login that may; or correct its name in the stack's parameters"
+    } else if has(&["connection", "connect", "broker", "resolve", "network", "timed out"]) {
+        network
     } else if has(&["function", "lambda call", "throttl"]) {
         "look into the function's log: the batch is delivered again until it succeeds, and nothing is lost"
     } else {
@@ -525,6 +529,10 @@ mod tests {
                 "PROBLEM: Connection error. Please check your event source connection configuration. If your event source lives in a VPC, …",
                 "subnets",
             ),
+            (
+                "PROBLEM: Connection error. Your VPC must be able to connect to Lambda and STS, as well as Secrets Manager if authentication is required.",
+                "subnets",
+            ),
             ("PROBLEM: Cluster failed to authorize Lambda", "ACLs"),
             ("PROBLEM: Topic authorization failed", "ACLs"),
             ("PROBLEM: SASL authentication failed", "KafkaApiKey"),
@@ -533,7 +541,7 @@ mod tests {
                 "KafkaApiKey",
             ),
             ("PROBLEM: Provided certificate or private key is invalid", "KafkaApiKey"),
-            ("PROBLEM: The specified topic was not found", "probegram topics --create"),
+            ("PROBLEM: The specified topic was not found", "--create"),
             ("PROBLEM: Function call failed", "log"),
             ("PROBLEM: something new", "console"),
         ] {

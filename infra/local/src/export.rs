@@ -143,7 +143,7 @@ mod tests {
         let key = Key { pk: "1#DEVICE#a4:83:e7:4e:39:15".to_owned(), sk: "SSID#caf%E9#pcap@1/0".to_owned() };
         assert_eq!(
             line(&Exported { kind: "network", key, attributes }),
-            json!({"kind": "network", "pk": "1#DEVICE#a4:83:e7:4e:39:15", "sk": "SSID#caf%E9#pcap@1/0", "ssid_hex": "636166e9",
+            json!({"kind": "network", "pk": "1#DEVICE#a4:83:e7:4e:39:15", "sk": "SSID#caf%E9#pcap@1/0", "network_hex": "636166e9",
                 "count": 3, "first": "2020-04-18T16:04:27.000Z", "expires": "2020-04-18T16:04:27.000Z", "raw": "00ff"})
         );
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use capture_agent::spool::PCAP;
 use domain::Day;
 use jiff::tz::TimeZone;
 use runtime::zoned::{for_people, for_programs};
@@ -12,6 +13,7 @@ use state::quarantine::{self, KEPT_DAYS, Quarantined};
 use state::{Source, Table, identity, progress};
 
 use crate::cli::Quarantine;
+use crate::stack::Stack;
 use crate::table_socket;
 use crate::template::Template;
 
@@ -28,7 +30,12 @@ pub async fn run(options: Quarantine) -> anyhow::Result<ExitCode> {
     let opened = table_socket::open(&options.which, &template).await?;
     let group = template.mapping("AggregateBlueMapping")?.consumer_group;
     let zone = options.time_zone.map_or_else(TimeZone::system, |zone| zone.0);
-    let topics = topics(&opened.table, &group, &options.topic).await?;
+    let asked = match (options.topic, &options.which.stack) {
+        (Some(topic), _) => topic,
+        (None, Some(stack)) => Stack::find(stack).await?.parameter("PcapTopic").unwrap_or(PCAP).to_owned(),
+        (None, None) => PCAP.to_owned(),
+    };
+    let topics = topics(&opened.table, &group, &asked).await?;
     let now_ms = runtime::clock::now_ms();
     let mut stdout = std::io::stdout().lock();
     let (mut counted, mut kept) = (0, 0);
@@ -61,7 +68,7 @@ pub async fn run(options: Quarantine) -> anyhow::Result<ExitCode> {
         writeln!(
             stdout,
             "Nothing of topic {} was quarantined in the last {} (by Kafka's time, UTC; kept for {KEPT_DAYS} days).",
-            options.topic,
+            asked,
             days(options.days)
         )?;
     } else {

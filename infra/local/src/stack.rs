@@ -352,6 +352,12 @@ async fn explain(
             "there are no credentials for AWS: see that `aws sts get-caller-identity` works; AWS_PROFILE names a profile"
         );
     }
+    // what was answered has a code
+    if error.code().is_none() {
+        return anyhow::Error::new(error).context(format!(
+            "AWS is not reached in {region}: see whether the network, a proxy, or an AWS_ENDPOINT_URL is in the way"
+        ));
+    }
     anyhow::Error::new(error)
         .context(format!("CloudFormation in {region} does not tell of the stack {name}: may you ask it?"))
 }
