@@ -90,7 +90,7 @@ impl Context {
         if !watched.is_empty() {
             // its own name, too, would be a circle in the template
             watched.extend(own_name);
-            let client = aws_sdk_lambda::Client::new(&runtime::aws::config());
+            let client = aws_sdk_lambda::Client::new(&runtime::aws::config("LAMBDA"));
             watchdog.mappings = Some(EventSourceMappings::of(client, watched));
         }
         let table = table(name).await;

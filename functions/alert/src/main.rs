@@ -10,7 +10,8 @@ use state::Table;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     runtime::log::init_in_lambda();
-    let context = &Context::try_from_env(async |name| Table::connect(&runtime::aws::config(), name)).await?;
+    let context =
+        &Context::try_from_env(async |name| Table::connect(&runtime::aws::config("DYNAMODB"), name)).await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
         let report = handle(&event.payload, context).await?;
         runtime::metrics::emit(

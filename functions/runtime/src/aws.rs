@@ -8,13 +8,15 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 
-/// The configuration that Lambda puts into a function's environment: region and credentials, and where somebody has set it an endpoint.
+/// The configuration for a service that Lambda puts into a function's environment: region and credentials, and where somebody has set it
+/// an endpoint, of the service (`AWS_ENDPOINT_URL_DYNAMODB` for `DYNAMODB`) or of all.
 /// The SDK's own way also looks for profiles, instances, containers and web identities, which a function has none of, and would be a
 /// twelfth of its size.
-/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>
+/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>,
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 #[must_use]
-pub fn config() -> SdkConfig {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+pub fn config(service: &str) -> SdkConfig {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let credentials = EnvironmentVariableCredentialsProvider::new();
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -22,7 +24,8 @@ pub fn config() -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .timeout_config(timeouts())
         .stalled_stream_protection(without_stalled_streams());
-    if let Some(endpoint) = variable("AWS_ENDPOINT_URL") {
+    let of_service = variable(&format!("AWS_ENDPOINT_URL_{service}"));
+    if let Some(endpoint) = of_service.or_else(|| variable("AWS_ENDPOINT_URL")) {
         config = config.endpoint_url(endpoint);
     }
     config.build()

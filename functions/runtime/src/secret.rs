@@ -76,7 +76,7 @@ impl Secret {
             Place::SecretsManager(name) => {
                 let config = match &self.aws {
                     Some(config) => config.clone(),
-                    None => crate::aws::config(),
+                    None => crate::aws::config("SECRETS_MANAGER"),
                 };
                 let answer = aws_sdk_secretsmanager::Client::new(&config)
                     .get_secret_value()
