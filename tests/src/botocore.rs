@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::fetched::fetched;
+use crate::fetched::{fetched, has_venv};
 
 /// Makes the URL as `aws-msk-iam-sasl-signer-python` does before it appends its `User-Agent`, at a time that is given.
 const PRESIGN: &str = r#"
@@ -42,11 +42,7 @@ print(request.prepare().url, end="")
 /// If botocore cannot be fetched or fails; and with `CI=true` when Python is missing.
 #[must_use]
 pub fn presigned_url(at: u64, region: &str, credentials: (&str, &str, &str)) -> Option<String> {
-    let has_venv = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
-    if !has_venv.is_ok_and(|output| output.status.success()) {
-        let message = "botocore needs Python 3 with venv: run `infra/packages test`";
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
-        crate::say_skipped(message);
+    if !has_venv("botocore") {
         return None;
     }
     let home = fetched("botocore", "venv", "requirements.txt", |venv, requirements| {

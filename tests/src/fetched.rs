@@ -6,6 +6,21 @@ use std::process::Command;
 
 use crate::process::target;
 
+/// Whether Python can make a venv for `what` it is needed. Where it cannot, that is said on standard error: the test is skipped.
+///
+/// # Panics
+/// If it cannot, with `CI=true`.
+pub(crate) fn has_venv(what: &str) -> bool {
+    let found = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return true;
+    }
+    let message = format!("{what}: needs Python 3 with venv, run `infra/packages test`");
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
+    crate::say_skipped(&message);
+    false
+}
+
 /// The folder `target/NAME` with a folder `content` in it, fetched by these commands when it is not there as the fixture wants
 /// it. They get the path of the content and that of the fixture.
 ///

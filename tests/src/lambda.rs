@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::fetched::fetched;
+use crate::fetched::{fetched, has_venv};
 use crate::kafka::Port;
 use crate::process::Running;
 use crate::recorded_calls::{Calls, Recorder};
@@ -52,11 +52,7 @@ impl Lambda {
     /// If it does not come up; and with `CI=true` also where something is missing.
     #[must_use]
     pub fn start() -> Option<Self> {
-        let has_venv = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
-        if !has_venv.is_ok_and(|output| output.status.success()) {
-            let message = "Lambda on this machine needs Python 3 with venv: run `infra/packages test`";
-            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
-            crate::say_skipped(message);
+        if !has_venv("Lambda on this machine") {
             return None;
         }
         let home = ministack();

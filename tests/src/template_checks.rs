@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use probegram::short_form;
 use serde_json::{Value, json};
 
-use crate::fetched::fetched;
+use crate::fetched::{fetched, has_venv};
 
 /// Where a stack may be made: the linter knows which of them has what.
 const REGIONS: [&str; 3] = ["eu-west-2", "us-east-1", "eu-central-1"];
@@ -48,11 +48,7 @@ impl Tools {
     /// If they cannot be fetched; and with `CI=true` also where something is missing.
     #[must_use]
     pub fn fetch() -> Option<Self> {
-        let has_venv = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
-        if !has_venv.is_ok_and(|output| output.status.success()) {
-            let message = "checks of the template need Python 3 with venv: run `infra/packages test`";
-            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{message}");
-            crate::say_skipped(message);
+        if !has_venv("checks of the template") {
             return None;
         }
         let home = fetched("template-checks", "venv", "requirements.txt", |venv, requirements| {
