@@ -193,7 +193,8 @@ impl Rehearsal {
         act.ends(&format!("the stack is deleted, its table with {items} items is not"));
     }
 
-    /// Everything that a function asks of AWS is asked here once, so what a role allows beside it is too much. ministack refuses nothing.
+    /// ministack refuses nothing, so what functions have asked is compared with what their roles allow. Every action that a role allows is
+    /// asked here but one, and so another is too much.
     fn compare_permissions(&self) {
         let text = fs::read_to_string(root().join("template.yaml")).unwrap();
         let strings = |value: Value| -> BTreeMap<String, String> { serde_json::from_value(value).unwrap() };

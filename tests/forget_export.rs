@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use domain::{Mac, Ssid, SsidElement};
 use jiff::Timestamp;
-use probegram_tests::local::{Local, encoded, fill_spool, probe};
+use probegram_tests::local::{Local, encoded, fill_spool, probe, table};
 use probegram_tests::process::{Running, Signal, binary};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -24,19 +24,6 @@ const PHONE: Mac = Mac::new([0x62, 0x45, 0xb6, 0xc6, 0x7e, 0x03]);
 const SECRETS: [&str; 3] = ["https://hook.example/s3cr3t", "k3y-0f-the-h00k", "c0de-0f-the-0wner"];
 
 type Items = BTreeMap<(String, String), Map<String, Value>>;
-
-/// Carries an operation of DynamoDB's API out on the table of a running `probegram local`.
-fn table(data: &Path, operation: &str, body: &Value) -> Value {
-    let client = reqwest::Client::builder().unix_socket(data.join("state.sock")).build().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let post =
-            client.post("http://table/").header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
-        let answer = post.body(body.to_string()).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
-    })
-}
 
 /// All items but those in which a program writes down while it waits how far it has come.
 fn scan(data: &Path) -> Items {

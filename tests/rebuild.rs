@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use domain::{Mac, SsidElement};
 use futures::executor::block_on;
 use probegram_tests::kafka::Kafka;
-use probegram_tests::local::{self, Local, encoded, fill_spool, probe};
+use probegram_tests::local::{self, Local, encoded, fill_spool, probe, table};
 use probegram_tests::process::{Running, Signal, binary};
 use probegram_tests::until;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -64,19 +64,6 @@ fn wait_for_generation(local: &Local, generation: u32, mac: Mac, least: i64) {
         assert!(count.as_i64().is_some_and(|count| count >= least), "a gap: {count}");
         (local.status()["generation"] == generation).then_some(())
     });
-}
-
-/// Carries an operation of DynamoDB's API out on the table of a running `probegram local`.
-fn table(data: &Path, operation: &str, body: &Value) -> Value {
-    let client = reqwest::Client::builder().unix_socket(data.join("state.sock")).build().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let post =
-            client.post("http://table/").header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
-        let answer = post.body(body.to_string()).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
-    })
 }
 
 /// Takes a device out of a generation, as if its records had never been read.

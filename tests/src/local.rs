@@ -243,3 +243,19 @@ pub fn heard_in(feed: &str) -> (BTreeSet<Mac>, BTreeSet<Ssid>) {
     }
     (macs, ssids)
 }
+
+/// Carries an operation of DynamoDB's API out on the table of the `probegram local` that runs in this directory.
+///
+/// # Panics
+/// If it is refused, or none runs.
+pub fn table(data: &Path, operation: &str, body: &Value) -> Value {
+    let client = reqwest::Client::builder().unix_socket(data.join("state.sock")).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let post =
+            client.post("http://table/").header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
+        let answer = post.body(body.to_string()).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+    })
+}

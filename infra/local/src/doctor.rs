@@ -541,7 +541,10 @@ mod tests {
                 "KafkaApiKey",
             ),
             ("PROBLEM: Provided certificate or private key is invalid", "KafkaApiKey"),
-            ("PROBLEM: The specified topic was not found", "--create"),
+            (
+                "PROBLEM: The specified topic was not found",
+                "probegram topics --bootstrap-servers … --kafka-config … --create",
+            ),
             ("PROBLEM: Function call failed", "log"),
             ("PROBLEM: something new", "console"),
         ] {
